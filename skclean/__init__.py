@@ -1,0 +1,54 @@
+"""Purify noisy labels in a plain scikit-learn Pipeline."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from skclean._conflict import warn_if_overwritten
+
+if TYPE_CHECKING:
+    from skclean.cleaners import GMMCleaner, TransitionCleaner
+    from skclean.compose import OnFeatures, PurifiedClassifier
+    from skclean.purifiers import CredibilityRelabeler
+    from skclean.samples import LabelledSamples
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "CredibilityRelabeler",
+    "GMMCleaner",
+    "LabelledSamples",
+    "OnFeatures",
+    "PurifiedClassifier",
+    "TransitionCleaner",
+    "__version__",
+]
+
+# Public name -> the module that defines it. Imported on first use (PEP 562), so that
+# `import skclean` is quick and a name that needs an extra costs nothing until it is asked for.
+_HOMES = {
+    "CredibilityRelabeler": "skclean.purifiers",
+    "GMMCleaner": "skclean.cleaners",
+    "LabelledSamples": "skclean.samples",
+    "OnFeatures": "skclean.compose",
+    "PurifiedClassifier": "skclean.compose",
+    "TransitionCleaner": "skclean.cleaners",
+}
+_SUBPACKAGES = ("cleaners", "compose", "datasets", "exceptions", "metrics", "purifiers", "samples")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _SUBPACKAGES:
+        value = importlib.import_module(f"skclean.{name}")
+    else:
+        raise AttributeError(f"module 'skclean' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBPACKAGES})
+
+
+warn_if_overwritten()

@@ -1,0 +1,258 @@
+"""The fields of a container: how each is opened and checked."""
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from skclean._array import is_numpy, to_numpy
+from skclean._labels import short
+
+#: The states of a purified row; a container stores the positions in this tuple.
+STATUSES = ("kept", "corrected", "unknown", "trusted", "predicted")
+KEPT, CORRECTED, UNKNOWN, TRUSTED, PREDICTED = range(len(STATUSES))
+
+#: Largest distance from 1 of the sum of a row of probabilities: rounding to three digits passes.
+SUM_TOLERANCE = 1e-3
+
+_NAME = "LabelledSamples"
+
+
+def open_features(features: Any) -> dict[str, Any]:
+    """Features as an array, and the index and column names if they came as a DataFrame."""
+    if sparse.issparse(features):
+        raise ValueError(
+            f"{_NAME}: expected dense features, got a sparse matrix of shape {features.shape}; do "
+            "reduce it first: sklearn.decomposition.TruncatedSVD."
+        )
+    index = names = None
+    if hasattr(features, "iloc"):
+        index = features.index
+    columns = getattr(features, "columns", None)
+    if columns is not None and all(isinstance(c, str) for c in columns):
+        names = np.asarray(columns, dtype=object)
+    if is_numpy(features):
+        features = np.asarray(features)
+        if features.dtype.kind not in "biuf":
+            features = _to_numbers(features)
+    if len(features.shape) < 2:
+        raise ValueError(
+            f"{_NAME}: expected features of shape (rows, features), got {tuple(features.shape)}. "
+            "Reshape your data either using array.reshape(-1, 1) if it has a single feature or "
+            "array.reshape(1, -1) if it contains a single sample."
+        )
+    return {"features": features, "index": index, "feature_names": names}
+
+
+def open_rows(key: Any, n: int) -> slice | np.ndarray:
+    """What stands between the brackets as positions of rows, counted from zero."""
+    if isinstance(key, tuple):
+        # scikit-learn takes rows as X[key, ...].
+        if len(key) != 2 or not (key[1] is Ellipsis or key[1] == slice(None)):
+            raise IndexError(
+                f"{_NAME}: expected rows alone between the brackets, got {key!r}; do take columns "
+                "of .features, or transform them by OnFeatures."
+            )
+        key = key[0]
+    if isinstance(key, slice):
+        start, stop, step = key.indices(n)
+        return slice(start, stop, step) if step > 0 else np.arange(n)[key]
+    key = to_numpy(key)
+    if key.size == 0:
+        key = key.astype(np.int64)
+    if key.dtype.kind not in "iub":
+        raise IndexError(
+            f"{_NAME}: expected rows as a slice, integers or a boolean mask, got {key.dtype}; do "
+            "pass positions, not labels of an index."
+        )
+    return np.atleast_1d(np.arange(n)[key])
+
+
+def frozen(value: Any) -> Any:
+    """A read-only view of a NumPy array; anything else as it is."""
+    # An array that is read-only already stays one object: pickle then stores it once.
+    if isinstance(value, np.ndarray) and value.flags.writeable:
+        value = value.view()
+        value.flags.writeable = False
+    return value
+
+
+def checked(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a container, each in its dtype and with n rows; ValueError otherwise."""
+    n, given, proba = fields["features"].shape[0], fields["given"], fields["proba"]
+    classes = fields["classes"]
+    n_classes = 0 if classes is None else len(classes)
+    check_length(given, n, "y")
+    if fields["inputs"] is not None and not hasattr(fields["inputs"], "shape"):
+        fields["inputs"] = np.asarray(fields["inputs"])
+    check_length(fields["inputs"], n, "inputs")
+    if proba is not None:
+        fields["proba"] = check_proba(proba, n, n_classes, _NAME)
+    for field in ("clean_proba", "right_proba"):
+        if fields[field] is not None:
+            fields[field] = check_unit(fields[field], n, field, _NAME)
+    if fields["weight"] is not None:
+        fields["weight"] = check_weight(fields["weight"], n, _NAME)
+    if fields["trusted"] is not None:
+        fields["trusted"] = check_trusted(fields["trusted"], given, n, _NAME)
+    if fields["status_codes"] is not None:
+        fields["status_codes"] = check_status(fields["status_codes"], n, _NAME)
+    fields["label_codes"] = _label_codes(fields, n, n_classes)
+    return fields
+
+
+def check_length(values: Any, n: int, field: str) -> None:
+    """Raise ValueError unless the field is absent or has n rows."""
+    if values is not None and values.shape[0] != n:
+        raise ValueError(
+            f"{_NAME}: expected {field} of {n} rows, as many as the features, got "
+            f"{values.shape[0]}; do pass it for the same rows. Found input variables with "
+            f"inconsistent numbers of samples: {[n, values.shape[0]]}"
+        )
+
+
+def check_proba(proba: Any, n: int, n_classes: int, name: str) -> np.ndarray:
+    """Class probabilities of shape (n, C), float32 or float64 on the host; ValueError otherwise."""
+    proba = _as_float(proba)
+    if proba.shape != (n, n_classes):
+        raise ValueError(
+            f"{name}: expected proba of shape {(n, n_classes)} (rows, classes), got "
+            f"{proba.shape}; do pass one column for each of the classes."
+        )
+    sums = proba.sum(axis=1, dtype=np.float64)
+    # NaN makes the comparison false, so that this also finds it.
+    good = (np.abs(sums - 1) <= SUM_TOLERANCE) & (proba >= 0).all(axis=1)
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ValueError(
+            f"{name}: expected rows of proba that are finite, not negative and sum to 1, got "
+            f"{short(proba[row])} in row {row}; do normalise each row."
+        )
+    return proba
+
+
+def check_unit(values: Any, n: int, field: str, name: str) -> np.ndarray:
+    """Values in [0, 1] of shape (n,), NaN where a row was not judged; ValueError otherwise."""
+    values = _one_per_row(_as_float(values), n, field, name)
+    # Posteriors exceed 1 by a rounding error; more is a mistake.
+    bad = (values < 0) | (values > 1 + 1e-6)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"{name}: expected {field} in [0, 1], got {values[row]} in row {row}; "
+            "do pass probabilities."
+        )
+    return np.minimum(values, 1) if (values > 1).any() else values
+
+
+def check_weight(values: Any, n: int, name: str) -> np.ndarray:
+    """Finite weights of at least 0, of shape (n,); ValueError otherwise."""
+    values = _one_per_row(_as_float(values), n, "weight", name)
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"{name}: expected finite weights of at least 0, got {values[row]} in row {row}; "
+            "do pass 0 for rows that shall not count."
+        )
+    return values
+
+
+def check_trusted(trusted: Any, given: np.ndarray | None, n: int, name: str) -> np.ndarray:
+    """A boolean mask of the rows whose given label is known to be right; ValueError otherwise."""
+    trusted = to_numpy(trusted)
+    if trusted.dtype != bool:
+        raise ValueError(
+            f"{name}: expected trusted as a boolean mask of {n} rows, got {trusted.dtype} of "
+            f"shape {trusted.shape}; do pass a mask: numpy.isin(numpy.arange({n}), rows)."
+        )
+    trusted = _one_per_row(trusted, n, "trusted", name)
+    unlabelled = trusted if given is None else trusted & (given < 0)
+    if unlabelled.any():
+        raise ValueError(
+            f"{name}: expected a given label in every trusted row, got none in row "
+            f"{int(np.argmax(unlabelled))}; do label it or take it out of trusted."
+        )
+    return trusted
+
+
+def check_status(status: Any, n: int, name: str) -> np.ndarray:
+    """Status names, or their int8 codes, as int8 codes; ValueError otherwise."""
+    status = _one_per_row(np.asarray(status), n, "status", name)
+    if status.dtype.kind in "iu":
+        bad = (status < 0) | (status >= len(STATUSES))
+        codes = status
+    else:
+        order = np.argsort(STATUSES)
+        names = np.asarray(STATUSES)[order]
+        places = np.minimum(np.searchsorted(names, status.astype(str)), len(names) - 1)
+        bad = names[places] != status.astype(str)
+        codes = order[places]
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"{name}: expected a status out of {', '.join(STATUSES)}, got {status[row]!r} in row "
+            f"{row}; do use one of these."
+        )
+    return codes.astype(np.int8)
+
+
+def _label_codes(fields, n, n_classes):
+    """The purified label of each row, from what the fields tell; None before purification."""
+    codes, status = fields["label_codes"], fields["status_codes"]
+    given, proba = fields["given"], fields["proba"]
+    if codes is None and status is None:
+        return None
+    if codes is not None:
+        codes = _one_per_row(np.array(codes), n, "label_codes", _NAME)
+        if codes.dtype.kind not in "iu" or (n and not -1 <= codes.min() <= codes.max() < n_classes):
+            raise ValueError(
+                f"{_NAME}: expected label_codes from -1 to {n_classes - 1}, got {short(codes)}; do "
+                "pass positions in .classes."
+            )
+        codes = codes.astype(np.int64)
+    else:
+        codes = np.full(n, -1, dtype=np.int64)
+        if given is not None:
+            codes = np.where(np.isin(status, (KEPT, TRUSTED)), given, codes)
+    if status is None:
+        return codes
+    if proba is not None:
+        codes = np.where((codes < 0) | (status == UNKNOWN), proba.argmax(axis=1), codes)
+    without = (codes < 0) & (status != UNKNOWN)
+    if without.any():
+        row = int(np.argmax(without))
+        raise ValueError(
+            f"{_NAME}: expected a label or probabilities in every row that is not of status "
+            f"unknown, got neither in row {row}, status {STATUSES[status[row]]}; do pass labels or "
+            "proba."
+        )
+    return codes
+
+
+def _to_numbers(features):
+    try:
+        if features.dtype.kind == "c":
+            raise TypeError("Complex data not supported")
+        return features.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{_NAME}: expected real numbers as features, got {features.dtype} ({error}); do "
+            "encode or impute the columns first."
+        ) from error
+
+
+def _as_float(values):
+    values = to_numpy(values)
+    if values.dtype in (np.float32, np.float64):
+        return values
+    return values.astype(np.float32 if values.dtype == np.float16 else np.float64)
+
+
+def _one_per_row(values, n, field, name):
+    if values.shape != (n,):
+        raise ValueError(
+            f"{name}: expected {field} of shape {(n,)}, one value a row, got {values.shape}; "
+            "do pass it for the same rows as the features."
+        )
+    return values

@@ -1,0 +1,215 @@
+"""Labels of any type into codes and back."""
+
+import warnings
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils import column_or_1d
+
+from skclean._array import is_numpy, to_numpy
+
+
+def encode_labels(
+    y: Any,
+    *,
+    classes: Any = None,
+    missing_label: Any = "auto",
+    name: str = "LabelledSamples",
+    outside: str = "raise",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Write labels as positions in the sorted list of classes.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Integers, integral floats, booleans or strings, with missing values.
+    classes : array-like of shape (C,) or None
+        Sorted class list without repeats; None takes the classes found in `y`.
+    missing_label : "auto", None or a label
+        None, NaN and pandas.NA are always missing. "auto" also reads -1 as missing if `classes`
+        is None and at least two other classes remain, with a UserWarning. None adds nothing. Any
+        other value is missing too, silently.
+    name : str
+        Who speaks in errors and warnings.
+    outside : {"raise", "missing"}
+        What becomes of a label that is not in `classes`.
+
+    Returns
+    -------
+    codes : ndarray of shape (n,), int64
+        From -1 (missing) to C - 1.
+    classes : ndarray of shape (C,)
+
+    Raises
+    ------
+    ValueError
+        If `y` is not one column of labels of one type, is continuous or infinite, or holds a
+        label outside `classes`.
+    """
+    labels, missing = _open_labels(y, missing_label, name)
+    if _is_auto(missing_label):
+        missing = _read_minus_one(labels, missing, classes, name)
+    found = labels[~missing]
+    codes = np.full(len(labels), -1, dtype=np.int64)
+    if classes is None:
+        classes, codes[~missing] = np.unique(found, return_inverse=True)
+        return codes, classes
+    classes = check_classes(classes, name)
+    if len(found) and _family(found) != _family(classes):
+        raise ValueError(
+            f"{name}: expected labels of the type of the classes ({classes.dtype}), "
+            f"got {found.dtype}; do convert one of the two."
+        )
+    places = np.minimum(np.searchsorted(classes, found), len(classes) - 1)
+    strangers = classes[places] != found
+    if strangers.any() and outside == "raise":
+        row = np.flatnonzero(~missing)[strangers][0]
+        raise ValueError(
+            f"{name}: expected labels of the {len(classes)} classes {short(classes)}, got "
+            f"{labels[row]!r} in row {row}; do correct it, or name it as missing_label."
+        )
+    codes[~missing] = np.where(strangers, -1, places)
+    return codes, classes
+
+
+def check_classes(classes: Any, name: str) -> np.ndarray:
+    """The class list as a sorted array without repeats; ValueError otherwise."""
+    classes = np.asarray(classes)
+    if classes.dtype == object:
+        classes = np.asarray(classes.tolist())
+    if classes.ndim != 1 or not len(classes) or not np.array_equal(classes, np.unique(classes)):
+        raise ValueError(
+            f"{name}: expected classes sorted and without repeats, got {short(classes)}; "
+            "do pass numpy.unique(classes), and order the columns of proba alike."
+        )
+    return classes
+
+
+def decode_labels(codes: np.ndarray, classes: np.ndarray, missing_label: int = -1) -> np.ndarray:
+    """Codes as labels, with `missing_label` for code -1.
+
+    Numeric classes stay numeric. Strings and booleans come in an object array as soon as a label
+    is missing: scikit-learn's convention for semi-supervised labels.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing and `missing_label` is a class.
+    """
+    missing = codes < 0
+    if not missing.any():
+        return classes[codes]
+    if np.any(classes == missing_label):
+        raise ValueError(
+            f"LabelledSamples: expected classes other than {missing_label}, which marks the "
+            f"{missing.sum()} rows without a label, got {short(classes)}; do rename the class, "
+            "or read .labels together with .known."
+        )
+    kind = classes.dtype.kind
+    dtype = np.int64 if kind == "u" else classes.dtype if kind in "if" else object
+    labels = np.full(len(codes), missing_label, dtype=dtype)
+    labels[~missing] = classes[codes[~missing]]
+    return labels
+
+
+def _open_labels(y, missing_label, name):
+    """One column of labels in its natural dtype, and the mask of the missing ones."""
+    if is_numpy(y) and not isinstance(getattr(y, "dtype", None), np.dtype):
+        # Lists and pandas' own types go through objects: NumPy would write the None of
+        # ["a", None] as a label, and turns integers with pandas.NA into nothing useful.
+        y = np.asarray(y, dtype=object)
+    y = to_numpy(y)
+    if y.ndim == 0:
+        raise ValueError(f"{name}: expected y with one label a row, got {y!r}; do pass an array.")
+    y = column_or_1d(y, warn=True)
+    missing = np.zeros(len(y), dtype=bool)
+    if y.dtype == object:
+        missing = np.fromiter((_is_missing(v, missing_label) for v in y), bool, len(y))
+        y = _natural(y, missing, missing_label, name)
+    if y.dtype.kind == "f":
+        missing = missing | np.isnan(y)
+        found = y[~missing]
+        if np.isinf(found).any():
+            raise ValueError(f"{name}: Input y contains infinity; do pass class labels.")
+        if (found != np.floor(found)).any():
+            raise ValueError(
+                f"{name}: Unknown label type: continuous. Expected class labels, got "
+                f"{short(found[found != np.floor(found)])}; do round or bin the targets."
+            )
+    elif y.dtype.kind not in "biuU":
+        raise ValueError(
+            f"{name}: Unknown label type: {y.dtype}. Expected integers, booleans or strings; "
+            "do convert the labels."
+        )
+    same_family = isinstance(missing_label, str) == (y.dtype.kind == "U")
+    if missing_label is not None and not _is_auto(missing_label) and same_family:
+        missing = missing | (y == missing_label)
+    return y, missing
+
+
+def _natural(y, missing, missing_label, name):
+    """An object array of labels in the dtype of the labels that are present."""
+    strings = np.fromiter((isinstance(v, str) for v in y), bool, len(y))
+    if strings.any() and _is_auto(missing_label):
+        # scikit-learn marks unlabelled rows among strings by the integer -1.
+        missing |= np.fromiter((isinstance(v, Integral) and v == -1 for v in y), bool, len(y))
+    if strings.any() and not strings[~missing].all():
+        row = int(np.argmax(~strings & ~missing))
+        raise ValueError(
+            f"{name}: expected labels of one type, got strings and {y[row]!r} in row {row}; "
+            "do convert them, or name the one that means missing as missing_label."
+        )
+    values = np.asarray(y[~missing].tolist())
+    if values.ndim != 1:
+        raise ValueError(
+            f"{name}: Unknown label type: sequences. Expected one label a row, got "
+            f"{values.shape[1:]} values; do pass one column."
+        )
+    labels = np.zeros(len(y), dtype=values.dtype if len(values) else np.float64)
+    labels[~missing] = values
+    return labels
+
+
+def _read_minus_one(labels, missing, classes, name):
+    """The mask of the missing rows, those of label -1 included unless -1 is a class."""
+    if labels.dtype.kind not in "if":
+        return missing
+    minus_one = (labels == -1) & ~missing
+    if not minus_one.any():
+        return missing
+    if classes is not None:
+        return missing if np.any(np.asarray(classes) == -1) else missing | minus_one
+    if len(np.unique(labels[~missing & ~minus_one])) < 2:
+        return missing
+    warnings.warn(
+        f"{name}: {minus_one.sum()} rows of y hold -1 and are read as missing labels; pass "
+        "missing_label=-1 to say so without this warning, or missing_label=None if -1 is a class.",
+        UserWarning,
+        stacklevel=4,
+    )
+    return missing | minus_one
+
+
+def _is_missing(value, missing_label):
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    if isinstance(value, (float, np.floating)) and np.isnan(value):
+        return True
+    if missing_label is None or _is_auto(missing_label):
+        return False
+    return isinstance(value, str) == isinstance(missing_label, str) and value == missing_label
+
+
+def _is_auto(missing_label):
+    return isinstance(missing_label, str) and missing_label == "auto"
+
+
+def _family(labels):
+    return "text" if labels.dtype.kind in "US" else "number"
+
+
+def short(values: Any, most: int = 6) -> str:
+    """The first few values, for a message."""
+    shown = ", ".join(str(v) for v in values[:most])
+    return f"[{shown}{', ...' if len(values) > most else ''}]"

@@ -1,0 +1,264 @@
+"""Opening what a user passes: a container or an array, checked, as a container."""
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+from sklearn.utils.validation import _check_n_features, validate_data
+
+from skclean import _labels
+from skclean._array import array_namespace, is_numpy
+from skclean._fields import check_trusted
+from skclean._labels import short
+from skclean.samples import LabelledSamples
+
+
+def open_samples(
+    X: Any,
+    y: Any = None,
+    *,
+    estimator: Any,
+    trusted: Any = None,
+    missing_label: Any = "auto",
+    reset: bool,
+    require_labels: bool,
+) -> LabelledSamples:
+    """Check what an estimator was handed and put it in one container.
+
+    Parameters
+    ----------
+    X : LabelledSamples, array or DataFrame of shape (n, d)
+        Real and finite. Arrays of CuPy and torch stay on their device. float32 and float64 stay
+        as they are, without a copy; float16 becomes float32; everything else float64.
+    y : array-like of shape (n,) or None
+        Given labels. Those that a container carries win; `y` must then agree with them.
+    estimator : estimator
+        Who speaks in errors, and on whom `n_features_in_` and `feature_names_in_` are set.
+    trusted : array-like of bool of shape (n,) or None
+        As in `LabelledSamples`.
+    missing_label : "auto", None or a label
+        As in `LabelledSamples`.
+    reset : bool
+        True in `fit`: sets `n_features_in_`. False: checks against it, and no row at all is fine.
+    require_labels : bool
+        Whether labels of at least two classes must be there.
+
+    Returns
+    -------
+    LabelledSamples
+
+    Raises
+    ------
+    ValueError
+        If anything is not as said above.
+    """
+    name = type(estimator).__name__
+    features = open_features(X, estimator=estimator, reset=reset)
+    if isinstance(X, LabelledSamples):
+        samples = _attach_labels(X._replace(features=features), y, estimator, missing_label)
+    else:
+        if y is None and require_labels:
+            raise ValueError(
+                f"{name}: expected labels, got none; do pass y or a LabelledSamples that carries "
+                f"them. This {name} estimator requires y to be passed, but the target y is None"
+            )
+        samples = _new_samples(X, features, y, estimator, missing_label)
+    samples = _attach_trusted(samples, trusted, name)
+    if require_labels:
+        _check_two_classes(samples, name)
+    return samples
+
+
+def open_features(X: Any, *, estimator: Any, reset: bool) -> Any:
+    """The checked features of a container, array or DataFrame: the part of `open_samples` on X."""
+    name = type(estimator).__name__
+    contained = isinstance(X, LabelledSamples)
+    features = X.features if contained else X
+    if sparse.issparse(features):
+        raise ValueError(
+            f"{name}: expected dense features, got a sparse matrix of shape {features.shape}; do "
+            "reduce it first: sklearn.decomposition.TruncatedSVD."
+        )
+    if not is_numpy(features):
+        features = _check_device_features(features, name, at_least=int(reset))
+        _check_n_features(estimator, features, reset=reset)
+        return features
+    half = getattr(features, "dtype", None) == np.float16
+    checks = {
+        "dtype": np.float32 if half else [np.float64, np.float32],
+        "ensure_min_samples": int(reset),
+    }
+    if not contained:
+        return validate_data(estimator, features, reset=reset, **checks)
+    # scikit-learn finds feature names on DataFrames alone, so those of a container are compared
+    # here.
+    _check_names(estimator, X.feature_names, reset)
+    _check_n_features(estimator, features, reset=reset)
+    return check_array(features, estimator=estimator, input_name="X", **checks)
+
+
+def check_given_matches(samples: LabelledSamples, y: Any, estimator: Any) -> None:
+    """Check that a container carries labels, and that its given labels are those of `y`.
+
+    Parameters
+    ----------
+    samples : LabelledSamples
+    y : array-like of shape (n,) or None
+        None passes. A label that is no class of the container counts as missing.
+    estimator : estimator
+        Who speaks in errors.
+
+    Raises
+    ------
+    ValueError
+        If the container has no labels, or other given labels than `y`.
+    """
+    name = type(estimator).__name__
+    if samples.given is None and not samples.purified:
+        raise ValueError(
+            f"{name}: expected a container with labels, got one of features alone; do put a "
+            "cleaner before this step, or pass LabelledSamples(X, y)."
+        )
+    if y is None:
+        return
+    if samples.given is None:
+        raise ValueError(
+            f"{name}: expected y=None for a container that carries purified labels and no given "
+            "ones, got y; do leave y out."
+        )
+    codes, _ = _labels.encode_labels(y, classes=samples.classes, name=name, outside="missing")
+    if len(codes) != len(samples):
+        raise ValueError(
+            f"{name}: expected y of {len(samples)} rows, got {len(codes)}; do pass the y of the "
+            "container's rows, or None. Found input variables with inconsistent numbers of "
+            f"samples: {[len(samples), len(codes)]}"
+        )
+    differs = codes != samples.given
+    if differs.any():
+        raise ValueError(
+            f"{name}: expected y equal to the given labels of the container, got other labels in "
+            f"{differs.sum()} rows, the first {int(np.argmax(differs))}; do pass the y that the "
+            "container was made with, or None."
+        )
+
+
+def check_groups(groups: Any, n: int, estimator: Any) -> np.ndarray | None:
+    """Groups of rows as int64 codes of shape (n,); None stays None.
+
+    Raises
+    ------
+    ValueError
+        If there is not one group a row, or a group is missing.
+    """
+    if groups is None:
+        return None
+    name = type(estimator).__name__
+    if np.shape(groups) != (n,):
+        raise ValueError(
+            f"{name}: expected groups of shape {(n,)}, one a row, got {np.shape(groups)}; do pass "
+            "them for the same rows as X."
+        )
+    return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+
+
+def _new_samples(X, features, y, estimator, missing_label):
+    samples = LabelledSamples(features)
+    if hasattr(X, "iloc"):
+        samples = samples._replace(index=X.index)
+    if hasattr(X, "columns"):
+        samples = samples._replace(feature_names=getattr(estimator, "feature_names_in_", None))
+    return _attach_labels(samples, y, estimator, missing_label)
+
+
+def _attach_labels(samples, y, estimator, missing_label):
+    if samples.given is not None:
+        check_given_matches(samples, y, estimator)
+        return samples
+    if y is None:
+        return samples
+    name = type(estimator).__name__
+    given, classes = _encode(y, len(samples), name, missing_label, samples.classes)
+    return samples._replace(given=given, classes=classes)
+
+
+def _encode(y, n, name, missing_label, classes=None):
+    codes, classes = _labels.encode_labels(
+        y, classes=classes, missing_label=missing_label, name=name
+    )
+    if len(codes) != n:
+        raise ValueError(
+            f"{name}: expected y of {n} rows, as many as X, got {len(codes)}; do pass the labels "
+            f"of the same rows. Found input variables with inconsistent numbers of samples: "
+            f"{[n, len(codes)]}"
+        )
+    return codes, classes
+
+
+def _attach_trusted(samples, trusted, name):
+    if trusted is None:
+        return samples
+    trusted = check_trusted(trusted, samples.given, len(samples), name)
+    if samples.trusted is not None and not np.array_equal(samples.trusted, trusted):
+        raise ValueError(
+            f"{name}: expected trusted equal to that of the container, got another mask; do pass "
+            "it in one of the two."
+        )
+    return samples._replace(trusted=trusted)
+
+
+def _check_two_classes(samples, name):
+    if samples.given is None:
+        raise ValueError(
+            f"{name}: expected a container with given labels, got one without; do pass y. "
+            f"This {name} estimator requires y to be passed, but the target y is None"
+        )
+    present = np.unique(samples.given[samples.given >= 0])
+    if len(present) < 2:
+        found = f"one class, {samples.classes[present[0]]!r}" if len(present) else "no label"
+        raise ValueError(
+            f"{name}: expected labels of at least two classes, got {found} in {len(samples)} "
+            "sample(s); do pass labels to compare, or missing_label if one is read as missing."
+        )
+
+
+def _check_names(estimator, names, reset):
+    expected = getattr(estimator, "feature_names_in_", None)
+    if reset and names is not None:
+        estimator.feature_names_in_ = names
+    elif reset and expected is not None:
+        del estimator.feature_names_in_
+    elif names is not None and expected is not None and not np.array_equal(expected, names):
+        raise ValueError(
+            f"{type(estimator).__name__}: expected the features {short(expected)}, got "
+            f"{short(names)}; do order them so. The feature names should match those that were "
+            "passed during fit."
+        )
+
+
+def _check_device_features(features, name, at_least):
+    """What `check_array` does, in array API operations, for arrays that NumPy does not hold."""
+    xp = array_namespace(features)
+    shape = tuple(features.shape)
+    if len(shape) != 2:
+        raise ValueError(
+            f"{name}: expected features of shape (rows, features), got {shape}; Reshape your data."
+        )
+    if shape[0] < at_least or shape[1] < 1:
+        raise ValueError(
+            f"{name}: expected at least {at_least} sample(s) and 1 feature(s), got shape {shape}; "
+            "do pass rows."
+        )
+    if xp.isdtype(features.dtype, ("integral", "bool")):
+        return xp.astype(features, xp.float64)
+    if not xp.isdtype(features.dtype, "real floating"):
+        raise ValueError(
+            f"{name}: expected real features, got {features.dtype}; Complex data not supported."
+        )
+    if features.dtype not in (xp.float32, xp.float64):
+        features = xp.astype(features, xp.float32)
+    if not bool(xp.all(xp.isfinite(features))):
+        raise ValueError(
+            f"{name}: expected finite features, got NaN or inf; do impute or drop those rows."
+        )
+    return features

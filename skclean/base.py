@@ -1,0 +1,233 @@
+"""BaseCleaner: the template of every cleaner."""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from skclean._fields import KEPT, STATUSES, TRUSTED
+from skclean._validation import check_groups, open_samples
+from skclean.decision.summary import LabelAudit, audit_labels
+from skclean.linalg.rows import RowIndex
+from skclean.samples import LabelledSamples
+
+_RESULT_FIELDS = (
+    "given",
+    "label_codes",
+    "status_codes",
+    "proba",
+    "clean_proba",
+    "right_proba",
+    "weight",
+    "trusted",
+)
+#: What a row holds in a field that its part of a batch does not have.
+_ABSENT = {"given": -1, "clean_proba": np.nan, "right_proba": np.nan, "weight": 1, "trusted": False}
+
+
+class BaseCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Turn (X, y_noisy) into purified labels: the part that all cleaners share.
+
+    A subclass says what it learns and how it judges, by two methods that take and return a
+    `LabelledSamples`; features and given labels must come back as they were.
+
+    - ``_fit_samples(samples, groups)``: learn, and return the purified rows of the fit. `samples`
+      has given labels of at least two classes, -1 where missing, and maybe `trusted`, `proba` and
+      the purified labels of an earlier step; `groups` are int64 codes or None. The result needs
+      `proba` and `status`.
+    - ``_transform_samples(samples)``: judge rows that were not in the fit. Where `given` is -1
+      (or None) the label is predicted, status predicted; elsewhere it is purified with the fitted
+      state. `classes` are those of the fit.
+
+    Where the labels of `fit` may have missing values of their own kind, the subclass has a
+    parameter ``missing_label``.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+        The user's classes, sorted.
+    n_features_in_ : int
+        Number of features in the fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, only if they all were strings.
+    label_distributions_ : ndarray of shape (n, C)
+        Purified soft labels of the rows of the fit.
+    transduction_ : ndarray of shape (n,)
+        Purified hard labels of the rows of the fit, in the user's classes.
+    clean_proba_ : ndarray of shape (n,)
+        Probability that the given label is right, if the cleaner tells.
+    noise_rate_ : float
+        Mean of 1 - clean_proba_ over the rows judged, if the cleaner tells.
+    right_proba_ : ndarray of shape (n,)
+        Probability that the predicted label is right, if the cleaner tells.
+    """
+
+    _parameter_constraints: dict = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # A container must not be wrapped as a DataFrame, whatever scikit-learn's global
+        # configuration says; the setting is not inherited, so it is made for every subclass.
+        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
+
+    def fit(self, X: Any, y: Any = None, *, trusted: Any = None, groups: Any = None) -> Self:
+        """Learn which labels are wrong.
+
+        Parameters
+        ----------
+        X : LabelledSamples, array or DataFrame of shape (n, d)
+            Features, or a container of features and given labels.
+        y : array-like of shape (n,) or None
+            The given labels. With a container that carries labels they must agree with those.
+        trusted : array-like of bool of shape (n,) or None
+            Rows whose given label is known to be right.
+        groups : array-like of shape (n,) or None
+            Rows of one group never judge each other.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If features, labels or masks are not as they must be; the message says what to do.
+        """
+        self._fit(X, y, trusted, groups)
+        return self
+
+    def fit_transform(
+        self, X: Any, y: Any = None, *, trusted: Any = None, groups: Any = None
+    ) -> LabelledSamples:
+        """Purify the labels of the rows: what ``fit(X, y).transform(X)`` gives.
+
+        Parameters and errors are those of `fit`.
+
+        Returns
+        -------
+        LabelledSamples of n rows
+        """
+        return self._fit(X, y, trusted, groups)
+
+    def transform(self, X: Any) -> LabelledSamples:
+        """Purified labels of rows of the fit, and predicted or purified ones of other rows.
+
+        Rows of the fit are recognised by their content, also shuffled, sliced, and changed in
+        their last bits; they get what the fit found. Other rows, and rows that come with another
+        given label than in the fit, are judged with the fitted state: purified where they carry a
+        given label, predicted from their features elsewhere.
+
+        Parameters
+        ----------
+        X : LabelledSamples, array or DataFrame of shape (m, d)
+
+        Returns
+        -------
+        LabelledSamples of m rows
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            If the features are not as in the fit, or a given label is not in `classes_`.
+        """
+        check_is_fitted(self)
+        samples = open_samples(X, estimator=self, reset=False, require_labels=False)
+        samples = samples.with_classes(self.classes_)
+        seen = self._rows.match(samples.features, samples.given)
+        new = np.flatnonzero(seen < 0)
+        if not len(new):
+            return samples._replace(**self._results(seen))
+        judged = self._transform_samples(samples if len(new) == len(seen) else samples[new])
+        if len(new) == len(seen):
+            return judged
+        old = np.flatnonzero(seen >= 0)
+        parts = [(old, self._results(seen[old])), (new, judged._as_dict())]
+        return samples._replace(**_merge(parts, len(seen)))
+
+    def audit(self) -> LabelAudit:
+        """Whether cleaning is worth it: how many labels of the fit are wrong, and in which classes.
+
+        Returns
+        -------
+        LabelAudit
+            Printed, it says so in a sentence.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        rows = self._purified
+        flagged = ~np.isin(rows.status_codes, (KEPT, TRUSTED))
+        return audit_labels(self.clean_proba_, flagged, rows.given, self.classes_)
+
+    def _fit(self, X, y, trusted, groups):
+        self._validate_params()
+        samples = open_samples(
+            X,
+            y,
+            estimator=self,
+            trusted=trusted,
+            missing_label=getattr(self, "missing_label", "auto"),
+            reset=True,
+            require_labels=True,
+        )
+        purified = self._fit_samples(samples, check_groups(groups, len(samples), self))
+        self.classes_ = purified.classes
+        self.label_distributions_ = purified.proba
+        self.transduction_ = purified.labels
+        for field in ("clean_proba", "right_proba"):
+            values = getattr(purified, field)
+            if values is not None:
+                setattr(self, f"{field}_", values)
+            elif hasattr(self, f"{field}_"):
+                delattr(self, f"{field}_")
+        if purified.clean_proba is not None:
+            self.noise_rate_ = float(1 - np.nanmean(purified.clean_proba))
+        # The features of the fit are not kept: the index knows its rows by their projections.
+        self._purified = purified._replace(features=np.empty((len(purified), 0)), inputs=None)
+        self._rows = RowIndex(samples.features, _outcomes(purified), purified.given)
+        return purified
+
+    def _results(self, rows):
+        fields = self._purified[rows]._as_dict()
+        return {field: fields[field] for field in _RESULT_FIELDS}
+
+    def _fit_samples(self, samples: LabelledSamples, groups: np.ndarray | None) -> LabelledSamples:
+        raise NotImplementedError(f"{type(self).__name__} must define _fit_samples")
+
+    def _transform_samples(self, samples: LabelledSamples) -> LabelledSamples:
+        raise NotImplementedError(f"{type(self).__name__} must define _transform_samples")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _outcomes(purified):
+    """Rows of the same outcome may stand for each other: given label, verdict and label agree."""
+    n_classes = len(purified.classes)
+    trusted = 0 if purified.trusted is None else purified.trusted
+    outcome = (purified.given + 1) * (n_classes + 1) + purified.label_codes + 1
+    return (outcome * len(STATUSES) + purified.status_codes) * 2 + trusted
+
+
+def _merge(parts, n):
+    """Fields of n rows out of parts, each of some rows: [(rows, fields), ...]."""
+    merged = {}
+    for field in _RESULT_FIELDS:
+        values = [fields[field] for _, fields in parts]
+        held = [v for v in values if v is not None]
+        if not held:
+            merged[field] = None
+            continue
+        out = np.empty((n, *held[0].shape[1:]), dtype=np.result_type(*held))
+        for (rows, _), value in zip(parts, values, strict=True):
+            out[rows] = _ABSENT[field] if value is None else value
+        merged[field] = out
+    return merged

@@ -1,0 +1,192 @@
+"""TransitionCleaner: the library's own cleaner."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.utils._param_validation import HasMethods, Interval
+
+from skclean._array import from_numpy, take_rows, to_numpy
+from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
+from skclean.base import BaseCleaner
+from skclean.decision.transition import fit_transition
+from skclean.evidence.fit import fit_evidence, log_proba
+
+
+class TransitionCleaner(BaseCleaner):
+    """Find wrong labels, their noise pattern and the right labels by maximum likelihood.
+
+    Every row is scored by a least-squares fit that has not seen its label. Scores and given label
+    are independent given the true class, so together they identify the noise-transition matrix,
+    the class probabilities and with them the posterior of the true class of each row: see
+    `skclean.decision.transition` for the model. One default serves symmetric, pair, asymmetric
+    and human noise, and clean labels.
+
+    Parameters
+    ----------
+    threshold : float in [0, 1], default=0.5
+        Labels with a greater `clean_proba` are kept. The others take the class of greatest
+        posterior (status corrected); if that is the given label, status unknown.
+    estimator : classifier with predict_proba, or None, default=None
+        The evidence. None takes the probabilities of the container where it has some, else
+        `LeaveOneOutRidge`.
+    cv : int, splitter or None, default=None
+        Folds in which `estimator` is fitted. Evidence from rows that it was fitted to makes wrong
+        labels look right: set it for every estimator but `LeaveOneOutRidge`.
+    max_iter : int, default=30
+        Most rounds of the fit.
+    tol : float, default=1e-4
+        A round that changes the mean log-likelihood of the given labels by less, in nats, ends it.
+    missing_label : "auto", None or a label, default="auto"
+        What marks a missing label in `y`, as in `LabelledSamples`.
+    random_state : int, default=0
+        Shuffles the folds of `cv`.
+    n_jobs : int or None, default=None
+        Processes for the folds of `cv`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+    n_features_in_ : int
+    clean_proba_ : ndarray of shape (n,)
+        Posterior probability that the given label is right; NaN in rows without one.
+    label_distributions_ : ndarray of shape (n, C)
+        Posterior of the true class.
+    transduction_ : ndarray of shape (n,)
+        Purified labels.
+    noise_rate_ : float
+        Mean of 1 - clean_proba_ over the rows judged.
+    transition_matrix_ : ndarray of shape (C, C)
+        P(given = column | true = row).
+    log_likelihood_ : float
+        Mean leave-one-out log-likelihood of the given labels, in nats.
+    n_iter_ : int
+    converged_ : bool
+    evidence_ : Evidence
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `max_iter` rounds were not enough.
+
+    Examples
+    --------
+    >>> from skclean import TransitionCleaner
+    >>> from skclean.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(noise_rate=0.4, random_state=0)
+    >>> cleaner = TransitionCleaner().fit(digits.data, digits.target_noisy)
+    >>> bool((cleaner.transduction_ == digits.target).mean() > 0.98)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "threshold": [Interval(Real, 0, 1, closed="both")],
+        "estimator": [HasMethods(["fit"]), None],
+        "cv": ["cv_object"],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "missing_label": "no_validation",
+        "random_state": [Interval(Integral, 0, None, closed="left")],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        threshold=0.5,
+        estimator=None,
+        cv=None,
+        *,
+        max_iter=30,
+        tol=1e-4,
+        missing_label="auto",
+        random_state=0,
+        n_jobs=None,
+    ):
+        self.threshold = threshold
+        self.estimator = estimator
+        self.cv = cv
+        self.max_iter = max_iter
+        self.tol = tol
+        self.missing_label = missing_label
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:
+        """Probability that each given label is right, by the probabilities of any classifier.
+
+        Parameters
+        ----------
+        given : ndarray of shape (n,), int
+            Labels in 0 to C - 1.
+        proba : array of shape (n, C)
+            Probabilities that have not seen the given labels. NumPy, CuPy or torch.
+        features : None
+            Not used.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        scores = from_numpy(log_proba(to_numpy(proba)), proba)
+        _, gamma = fit_transition(scores, np.asarray(given), max_iter=self.max_iter, tol=self.tol)
+        return to_numpy(gamma)[np.arange(len(given)), given].astype(np.float64)
+
+    def _fit_samples(self, samples, groups):
+        self.evidence_ = fit_evidence(
+            samples,
+            self.estimator,
+            self.cv,
+            groups,
+            random_state=self.random_state,
+            n_jobs=self.n_jobs,
+            name=type(self).__name__,
+        )
+        scores, labelled = self.evidence_.scores, np.flatnonzero(samples.given >= 0)
+        missing = np.flatnonzero(samples.given < 0)
+        trusted = None if samples.trusted is None else samples.trusted[labelled]
+        self.model_, gamma = fit_transition(
+            take_rows(scores, labelled) if len(missing) else scores,
+            samples.given[labelled],
+            trusted,
+            max_iter=self.max_iter,
+            tol=self.tol,
+        )
+        self.transition_matrix_ = self.model_.transition
+        self.log_likelihood_ = self.model_.log_likelihood
+        self.n_iter_, self.converged_ = self.model_.n_iter, self.model_.converged
+        posterior = np.empty(scores.shape)
+        posterior[labelled] = to_numpy(gamma)
+        if len(missing):
+            posterior[missing] = to_numpy(self.model_.class_proba(take_rows(scores, missing)))
+        return self._purify(samples, posterior)
+
+    def _transform_samples(self, samples):
+        scores = self.evidence_.predict(samples, type(self).__name__)
+        given = np.full(len(samples), -1) if samples.given is None else samples.given
+        return self._purify(samples, to_numpy(self.model_.posterior(scores, given)), new=True)
+
+    def _purify(self, samples, posterior, new=False):
+        """Verdicts by the posterior (n, C)."""
+        n = len(posterior)
+        given = np.full(n, -1) if samples.given is None else samples.given
+        posterior = posterior.astype(np.float64)
+        if samples.trusted is not None:
+            posterior[samples.trusted] = np.eye(posterior.shape[1])[given[samples.trusted]]
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        best = posterior.argmax(axis=1)
+        clean, rows = np.full(n, np.nan), np.flatnonzero(given >= 0)
+        clean[rows] = posterior[rows, given[rows]]
+        kept = np.nan_to_num(clean) > self.threshold
+        status = np.select([kept, best != given], [KEPT, CORRECTED], default=UNKNOWN).astype(
+            np.int8
+        )
+        status[given < 0] = PREDICTED
+        if samples.trusted is not None:
+            status[samples.trusted] = TRUSTED
+        return samples.with_labels(
+            proba=posterior,
+            label_codes=np.where(kept, given, best),
+            status=status,
+            clean_proba=clean,
+            right_proba=None,
+        )

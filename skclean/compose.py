@@ -1,0 +1,373 @@
+"""OnFeatures and PurifiedClassifier: scikit-learn's estimators inside a pipeline of containers."""
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+from skclean._array import take_rows
+from skclean._fields import CORRECTED, PREDICTED, TRUSTED
+from skclean._validation import check_given_matches, open_features, open_samples
+from skclean.samples import LabelledSamples
+
+#: Soft labels below this probability are left out of the training, unless they are the greatest.
+LEAST_SOFT_LABEL = 0.01
+
+
+class OnFeatures(TransformerMixin, MetaEstimatorMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+    """Apply a transformer to the features inside a container; the labels travel along.
+
+    On bare arrays it behaves as the transformer itself.
+
+    Parameters
+    ----------
+    transformer : estimator with fit and transform, or None, default=None
+        It is cloned. None leaves the features as they are. A transformer that requires y learns
+        from the purified labels of the container, rows of status unknown left out.
+
+    Attributes
+    ----------
+    transformer_ : estimator
+        The fitted transformer.
+    n_features_in_ : int
+        Number of features in the fit.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skclean.compose import OnFeatures
+    >>> from skclean.samples import LabelledSamples
+    >>> samples = LabelledSamples([[0.0], [2.0]], ["cat", "dog"])
+    >>> OnFeatures(StandardScaler()).fit_transform(samples).features.ravel()
+    array([-1.,  1.])
+    """
+
+    _parameter_constraints = {"transformer": [HasMethods(["fit", "transform"]), None]}
+
+    def __init__(self, transformer: Any = None) -> None:
+        self.transformer = transformer
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fit the transformer on the features.
+
+        Parameters
+        ----------
+        X : LabelledSamples, array or DataFrame of shape (n, d)
+        y : array-like of shape (n,) or None
+            Handed to the transformer with a bare array. With a container that carries labels it
+            must agree with those given.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `y` differs from the container's given labels, and as the transformer raises.
+        """
+        self._start()
+        if isinstance(X, LabelledSamples):
+            self.transformer_.fit(*self._training_data(X, y))
+        else:
+            self.transformer_.fit(X, y)
+        return self._finish()
+
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Fit the transformer on the features and transform them; see `fit` and `transform`."""
+        if isinstance(X, LabelledSamples):
+            return self.fit(X, y).transform(X)
+        self._start()
+        if hasattr(self.transformer_, "fit_transform"):
+            features = self.transformer_.fit_transform(X, y)
+        else:
+            features = self.transformer_.fit(X, y).transform(X)
+        self._finish()
+        return features
+
+    def transform(self, X: Any) -> Any:
+        """The container with transformed features, or the transformed array.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        """
+        check_is_fitted(self)
+        if isinstance(X, LabelledSamples):
+            return X.with_features(self.transformer_.transform(X.features))
+        return self.transformer_.transform(X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the features that the transformer puts out."""
+        check_is_fitted(self)
+        return self.transformer_.get_feature_names_out(input_features)
+
+    def _start(self):
+        self._validate_params()
+        self.transformer_ = clone(self._wrapped())
+
+    def _finish(self):
+        for attribute in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.transformer_, attribute):
+                setattr(self, attribute, getattr(self.transformer_, attribute))
+            elif hasattr(self, attribute):
+                delattr(self, attribute)
+        return self
+
+    def _training_data(self, samples, y):
+        if samples.given is not None or samples.purified:
+            check_given_matches(samples, y, self)
+            if get_tags(self.transformer_).target_tags.required:
+                rows = np.flatnonzero(samples.known)
+                return take_rows(samples.features, rows), samples.classes[samples._codes()[rows]]
+            y = None
+        return samples.features, y
+
+    def _wrapped(self):
+        # Validation makes the identity check its input as any other transformer does.
+        return FunctionTransformer(validate=True) if self.transformer is None else self.transformer
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self._wrapped())
+        tags.input_tags = inner.input_tags
+        tags.target_tags = inner.target_tags
+        tags.transformer_tags = inner.transformer_tags
+        return tags
+
+
+def _inner_has(method):
+    def check(self):
+        fitted = hasattr(self, "estimator_")
+        getattr(self.estimator_ if fitted else self._wrapped(), method)
+        return True
+
+    return check
+
+
+class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Train a classifier on the purified labels that a container carries.
+
+    Rows of status unknown and rows without any label stay out of the training. On bare arrays it
+    is the classifier itself, trained on `y`.
+
+    Parameters
+    ----------
+    estimator : classifier or None, default=None
+        It is cloned. None is ``LogisticRegression(max_iter=1000)``.
+    use : {"labels", "soft", "weights"}, default="labels"
+        "labels" trains on the hard labels. "soft" trains on `proba`: a row is repeated for each
+        class of probability of at least 0.01 (for the most probable one always), with that
+        probability, rescaled to sum to 1, times the container's `weight` as sample weight.
+        "weights" trains on the hard labels with `weight` as sample weight; where the container
+        has none, with the probability that the label is right: `clean_proba` where it is the
+        given label, else `right_proba` or the label's `proba`, and 1 in trusted rows.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The fitted classifier.
+    classes_ : ndarray of shape (C,)
+        All classes of the container. One that has no row left in training has probability 0.
+    n_features_in_ : int
+        Number of features in the fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, only if they all were strings.
+
+    Examples
+    --------
+    >>> from skclean.compose import PurifiedClassifier
+    >>> from skclean.samples import LabelledSamples
+    >>> samples = LabelledSamples([[0.0], [1.0], [5.0], [6.0]], ["cat", "cat", "dog", "dog"])
+    >>> PurifiedClassifier().fit(samples).predict([[0.5], [5.5]])
+    array(['cat', 'dog'], dtype='<U3')
+    """
+
+    _parameter_constraints = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "use": [StrOptions({"labels", "soft", "weights"})],
+    }
+
+    def __init__(self, estimator: Any = None, use: str = "labels") -> None:
+        self.estimator = estimator
+        self.use = use
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train the classifier.
+
+        Parameters
+        ----------
+        X : LabelledSamples, array or DataFrame of shape (n, d)
+        y : array-like of shape (n,) or None
+            With a container: None, or its given labels. With a bare array: what is trained on.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If a container has no labels, not those of `y`, or none of two classes to train on; if
+            it lacks what `use` needs; if the classifier takes no sample_weight where `use` needs
+            it.
+        """
+        self._validate_params()
+        self.estimator_ = clone(self._wrapped())
+        self._on_container = isinstance(X, LabelledSamples)
+        if self._on_container:
+            self._fit_container(X, y)
+            return self
+        self.estimator_.fit(X, y)
+        self.classes_ = self.estimator_.classes_
+        for attribute in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.estimator_, attribute):
+                setattr(self, attribute, getattr(self.estimator_, attribute))
+            elif hasattr(self, attribute):
+                delattr(self, attribute)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Classes of shape (m,) for the features of a container or array."""
+        return self._call("predict", X)
+
+    @available_if(_inner_has("predict_proba"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities of shape (m, C), columns as `classes_`; 0 for classes not trained on."""
+        return self._spread(self._call("predict_proba", X), 0.0)
+
+    @available_if(_inner_has("decision_function"))
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Scores of shape (m, C), or (m,) for two classes.
+
+        Classes that were not trained on have the least float, as in scikit-learn's
+        cross-validation.
+        """
+        scores = self._call("decision_function", X)
+        if scores.ndim == 1 and len(self.classes_) > 2:
+            scores = np.column_stack([-scores, scores])
+        return self._spread(scores, np.finfo(scores.dtype).min)
+
+    def _fit_container(self, samples, y):
+        check_given_matches(samples, y, self)
+        samples = open_samples(samples, estimator=self, reset=True, require_labels=False)
+        if self.use == "soft":
+            features, codes, weight = _soft_training_data(samples)
+        else:
+            features, codes, weight = _hard_training_data(samples, self.use == "weights")
+        _check_trainable(codes, weight, samples.classes)
+        self.classes_ = samples.classes
+        if weight is None:
+            self.estimator_.fit(features, samples.classes[codes])
+        elif has_fit_parameter(self.estimator_, "sample_weight"):
+            self.estimator_.fit(features, samples.classes[codes], sample_weight=weight)
+        else:
+            raise ValueError(
+                "PurifiedClassifier: expected an estimator whose fit takes sample_weight for "
+                f"use={self.use!r}, got {type(self.estimator_).__name__}; do set use='labels' or "
+                "another estimator."
+            )
+
+    def _call(self, method, X):
+        check_is_fitted(self)
+        if self._on_container or isinstance(X, LabelledSamples):
+            X = open_features(X, estimator=self, reset=False)
+        return getattr(self.estimator_, method)(X)
+
+    def _spread(self, scores, absent):
+        """Columns of the classes trained on among those of all classes."""
+        trained = self.estimator_.classes_
+        if len(trained) == len(self.classes_):
+            return scores
+        spread = np.full((len(scores), len(self.classes_)), absent, dtype=scores.dtype)
+        spread[:, np.searchsorted(self.classes_, trained)] = scores
+        return spread
+
+    def _wrapped(self):
+        return LogisticRegression(max_iter=1000) if self.estimator is None else self.estimator
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self._wrapped())
+        tags.input_tags = inner.input_tags
+        tags.classifier_tags = inner.classifier_tags
+        return tags
+
+
+def _hard_training_data(samples, weighted):
+    """Features (n', d), label codes (n',) and weights (n',) or None of the known rows."""
+    codes = samples.label_codes if samples.purified else samples.given
+    known = samples.known
+    # No copy of features that may fill the memory where nothing is left out.
+    rows = slice(None) if known.all() else np.flatnonzero(known)
+    weight = _label_weight(samples, codes)[rows] if weighted else None
+    return take_rows(samples.features, rows), codes[rows], weight
+
+
+def _label_weight(samples, codes):
+    """The container's weight, or the probability that the label of each row is right."""
+    if samples.weight is not None:
+        return samples.weight
+    if samples.clean_proba is None:
+        raise ValueError(
+            "PurifiedClassifier: expected weight or clean_proba in the container for "
+            "use='weights', got neither; do put a cleaner that gives one before this step, or set "
+            "use='labels'."
+        )
+    weight = samples.clean_proba
+    if samples.status_codes is not None:
+        replaced = np.isin(samples.status_codes, (CORRECTED, PREDICTED))
+        right = samples.right_proba
+        if right is None and samples.proba is not None:
+            right = samples.proba[np.arange(len(codes)), codes]
+        if right is not None:
+            weight = np.where(replaced, right, weight)
+        weight = np.where(samples.status_codes == TRUSTED, 1.0, weight)
+    # A row that nobody judged counts in full, as it does without weights.
+    return np.where(np.isnan(weight), 1.0, weight)
+
+
+def _soft_training_data(samples):
+    """Rows repeated once a class, its code, and its probability as weight."""
+    if samples.proba is None:
+        raise ValueError(
+            "PurifiedClassifier: expected proba in the container for use='soft', got none; do put "
+            "a cleaner that gives it before this step, or set use='labels'."
+        )
+    known = np.flatnonzero(samples.known)
+    proba = samples.proba[known]
+    used = proba >= LEAST_SOFT_LABEL
+    used[np.arange(len(known)), proba.argmax(axis=1)] = True
+    rows, codes = np.nonzero(used)
+    total = np.where(used, proba, 0).sum(axis=1)
+    weight = proba[rows, codes] / total[rows]
+    if samples.weight is not None:
+        weight = weight * samples.weight[known[rows]]
+    return take_rows(samples.features, known[rows]), codes, weight
+
+
+def _check_trainable(codes, weight, classes):
+    present = np.unique(codes if weight is None else codes[weight > 0])
+    if not len(present):
+        raise ValueError(
+            "PurifiedClassifier: expected rows to train on, got none: every row has status "
+            "unknown or weight 0; do lower the thresholds of the steps before."
+        )
+    if len(present) == 1:
+        raise ValueError(
+            "PurifiedClassifier: expected labels of at least two classes after purification, got "
+            f"one class, {classes[present[0]]!r}; do lower the thresholds of the steps before."
+        )

@@ -1,0 +1,99 @@
+"""What a cleaner found out about a set of labels, in a few numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+#: Labels look clean where at most this share of them is flagged.
+CLEAN_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class LabelAudit:
+    """Whether cleaning is worth it.
+
+    Attributes
+    ----------
+    n_labels : int
+        Rows with a given label that was judged.
+    n_wrong : float
+        Expected number of wrong labels, the sum of 1 - clean_proba.
+    interval : tuple of float
+        95 % interval of the number of wrong labels, given that clean_proba is calibrated.
+    n_flagged : int
+        Rows whose label was not kept.
+    looks_clean : bool
+        Whether at most 1 % of the labels were flagged.
+    worst_classes : list of tuple of (label, float)
+        Up to five classes by expected share of wrong labels among the rows given that label.
+    """
+
+    n_labels: int
+    n_wrong: float
+    interval: tuple[float, float]
+    n_flagged: int
+    looks_clean: bool
+    worst_classes: list
+
+    def __str__(self) -> str:
+        """The audit in a few lines."""
+        low, high = self.interval
+        if self.looks_clean:
+            return (
+                f"Your labels look clean: {self.n_flagged} of {self.n_labels} flagged; cleaning is "
+                "not worth it."
+            )
+        worst = ", ".join(f"{label} {100 * share:.0f} %" for label, share in self.worst_classes)
+        return (
+            f"About {self.n_wrong:.0f} of {self.n_labels} labels are wrong "
+            f"({100 * self.n_wrong / self.n_labels:.1f} %, 95 % interval {low:.0f} to {high:.0f}); "
+            f"{self.n_flagged} flagged.\nWorst given labels: {worst}."
+        )
+
+
+def audit_labels(
+    clean_proba: np.ndarray, flagged: np.ndarray, given: np.ndarray, classes: np.ndarray
+) -> LabelAudit:
+    """Sum up the verdicts on the rows that were judged.
+
+    Parameters
+    ----------
+    clean_proba : ndarray of shape (n,)
+        NaN in rows that were not judged.
+    flagged : ndarray of shape (n,), bool
+        Rows whose label was not kept.
+    given : ndarray of shape (n,), int64
+    classes : ndarray of shape (C,)
+    """
+    judged = ~np.isnan(clean_proba) & (given >= 0)
+    wrong = 1 - clean_proba[judged]
+    expected, n = float(wrong.sum()), len(wrong)
+    margin = norm.ppf(0.975) * float(np.sqrt(np.sum(wrong * (1 - wrong))))
+    # A sum of almost certain verdicts is still not known to less than a row or two.
+    interval = (max(expected - margin - 0.5, 0.0), min(expected + margin + 0.5, float(n)))
+    n_flagged = int(flagged[judged].sum())
+    counts = np.bincount(given[judged], minlength=len(classes))
+    share = np.bincount(given[judged], weights=wrong, minlength=len(classes)) / np.maximum(
+        counts, 1
+    )
+    worst = [(classes[k].item(), float(share[k])) for k in np.argsort(-share)[:5] if counts[k]]
+    return LabelAudit(n, expected, interval, n_flagged, n_flagged <= CLEAN_SHARE * max(n, 1), worst)
+
+
+def soft_transition(given: np.ndarray, proba: np.ndarray) -> np.ndarray:
+    """P(given = column | true = row) of shape (C, C), from probabilities of the true class.
+
+    T_yk = sum_i p_iy [g_i = k] / sum_i p_iy over the rows with a given label; the row of a class
+    that no row belongs to is that of a clean class.
+    """
+    rows, n_classes = given >= 0, proba.shape[1]
+    counts = np.stack(
+        [
+            np.bincount(given[rows], weights=proba[rows, y], minlength=n_classes)
+            for y in range(n_classes)
+        ]
+    )
+    total = counts.sum(axis=1)
+    counts[total == 0] = np.eye(n_classes)[total == 0]
+    return counts / counts.sum(axis=1, keepdims=True)

@@ -1,0 +1,387 @@
+"""The noise-transition model: scores and given labels in, clean labels and their noise out.
+
+The given label and the scores of a row (which have not seen it) are independent given the true
+class, so the two together identify the noise. With scores s_i in R^C standardised,
+
+    q_i = softmax(tau s_i + c * s_i^2 + D^T f_i + b),    p(given = k | i) = sum_y q_iy T_yk,
+
+f_i = [s_i, s_i^2] up to `QUADRATIC_CLASSES` classes and s_i beyond, the model maximises the
+likelihood of the given labels over tau, c, b, D and the transition matrix T:
+
+- D has a normal prior whose precision is chosen by the evidence of the labels (MacKay's
+  fixed point, with a Kronecker-factored curvature);
+- a row of T is an error rate with a Beta prior times a distribution over the other classes with a
+  symmetric Dirichlet prior; both priors are fitted to the expected counts, so that one common
+  rate, rates per class, a few strong confusions and uniform noise are all found by themselves;
+- T is kept diagonally dominant, without which classes could swap names;
+- q of a row of the fit is corrected to the value that it would have without the row's own label
+  (approximate leave-one-out), so that the flexible D does not explain noise away.
+
+The posterior gamma_iy = q_iy T_y,given / sum is the purified soft label, gamma_i,given the
+probability that the given label is right.
+"""
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from skclean._array import array_namespace, from_numpy, take_rows, to_numpy
+from skclean.decision.transition_prior import TransitionPrior, dominant
+from skclean.linalg.softmax import softmax
+
+#: Up to that many classes, squares of all scores speak for every class.
+QUADRATIC_CLASSES = 32
+#: The fit starts from much noise: labels are believed as the evidence for them comes in.
+START_RATE = 0.6
+#: Up to that many classes, BLAS runs on one thread.
+SMALL = 128
+_TINY = 1e-30
+
+
+@dataclass
+class TransitionModel:
+    """A fitted noise-transition model.
+
+    Attributes
+    ----------
+    transition : ndarray of shape (C, C)
+        T, P(given = column | true = row).
+    center, scale : ndarray of shape (C,), float
+        Standardisation of the scores.
+    square_center, square_scale : ndarray of shape (C, 1), float
+        Standardisation of their squares.
+    linear : ndarray of shape (P, C)
+        D with tau on the diagonal of its first C rows.
+    curve : ndarray of shape (C,)
+        c.
+    bias : ndarray of shape (C,)
+        b.
+    log_likelihood : float
+        Mean leave-one-out log-likelihood of the given labels, in nats.
+    n_iter : int
+        Rounds of the fit.
+    converged : bool
+        Whether the likelihood had settled.
+    """
+
+    transition: np.ndarray
+    center: np.ndarray
+    scale: float
+    square_center: np.ndarray
+    square_scale: float
+    linear: np.ndarray
+    curve: np.ndarray
+    bias: np.ndarray
+    log_likelihood: float = np.nan
+    n_iter: int = 0
+    converged: bool = False
+    trace: list = field(default_factory=list)
+
+    def class_proba(self, scores: Any) -> Any:
+        """q, the probability of each true class from the scores alone.
+
+        Parameters
+        ----------
+        scores : array of shape (n, C)
+
+        Returns
+        -------
+        array of shape (n, C)
+        """
+        s = self._standardise(scores)
+        return softmax(self._logits(s, self._squares(s))).T
+
+    def posterior(self, scores: Any, given: np.ndarray) -> Any:
+        """gamma, the probability of each true class from the scores and the given label.
+
+        Parameters
+        ----------
+        scores : array of shape (n, C)
+        given : ndarray of shape (n,), int64
+            -1 where the label is missing: the scores alone then.
+
+        Returns
+        -------
+        array of shape (n, C)
+        """
+        xp = array_namespace(scores)
+        proba = self.class_proba(scores)
+        factor = np.where(given[:, None] >= 0, self.transition.T[given], 1)
+        gamma = proba * _cast(factor, proba)
+        return gamma / xp.sum(gamma, axis=1, keepdims=True)
+
+    def _standardise(self, scores):
+        """Scores (n, C) as float32 of shape (C, n): classes first, so that sums run along rows."""
+        xp = array_namespace(scores)
+        centred = xp.astype(scores, xp.float64) - from_numpy(self.center, scores)
+        return _contiguous(xp.astype(centred / self.scale, xp.float32).T)
+
+    def _squares(self, s):
+        return (s**2 - _cast(self.square_center, s)) / self.square_scale
+
+    def _logits(self, s, squares):
+        xp = array_namespace(s)
+        n_classes = len(self.curve)
+        linear = _cast(self.linear.T, s)
+        z = xp.matmul(linear[:, :n_classes], s)
+        if linear.shape[1] > n_classes:
+            z += xp.matmul(linear[:, n_classes:], squares)
+        z += _cast(self.curve[:, None], s) * squares
+        z += _cast(self.bias[:, None], s)
+        return z
+
+
+def fit_transition(
+    scores: Any,
+    given: np.ndarray,
+    trusted: np.ndarray | None = None,
+    *,
+    max_iter: int = 30,
+    tol: float = 1e-4,
+) -> tuple[TransitionModel, Any]:
+    """Fit the noise-transition model to rows with a given label.
+
+    Parameters
+    ----------
+    scores : array of shape (n, C)
+        Evidence that has not seen the row's own label: leave-one-out or cross-fitted scores, or
+        logarithms of probabilities.
+    given : ndarray of shape (n,), int64
+        Labels in 0 to C - 1, none missing.
+    trusted : ndarray of shape (n,), bool, or None
+        Rows whose label is right: their likelihood is that of q at the label, and they do not
+        count in T.
+    max_iter : int
+        Most rounds.
+    tol : float
+        A round that changes the mean log-likelihood by less ends the fit.
+
+    Returns
+    -------
+    model : TransitionModel
+    gamma : array of shape (n, C)
+        Posterior of the rows of the fit, their own labels left out of q.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If `max_iter` rounds were not enough.
+    """
+    n_classes = scores.shape[1]
+    trace: list[float] = []
+    # Threads cost more than they bring in products with a small matrix.
+    with threadpool_limits(1 if n_classes <= SMALL else None, user_api="blas"):
+        fit = _Fit(scores, given, trusted)
+        fit.warm_up()
+        model = fit.model
+        for model.n_iter in range(1, max_iter + 1):
+            fit.climb()
+            gamma, log_likelihood = fit.update_transition(fit.leave_one_out())
+            trace.append(log_likelihood)
+            model.converged = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
+            if model.converged:
+                break
+    if not model.converged:
+        warnings.warn(
+            f"fit_transition: the likelihood still moved by {abs(np.diff(trace[-2:])).sum():.1e} "
+            f"nats a row after {max_iter} rounds; do raise max_iter.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    model.log_likelihood, model.trace = trace[-1], trace
+    return model, fit.in_caller_order(gamma)
+
+
+class _Fit:
+    """State of one fit: rows sorted by given label, arrays classes first."""
+
+    def __init__(self, scores, given, trusted):
+        self.xp = array_namespace(scores)
+        self.n, n_classes = scores.shape
+        self.order = np.argsort(given, kind="stable")
+        self.given = given[self.order]
+        self.ends = np.searchsorted(self.given, np.arange(n_classes + 1))
+        self.noisy = np.ones(self.n, bool) if trusted is None else ~trusted[self.order]
+        rows = to_numpy(scores).astype(np.float64)
+        center = rows.mean(axis=0)
+        scale = float(np.sqrt(np.mean((rows - center) ** 2))) or 1.0
+        eye = np.eye(n_classes)
+        self.prior = TransitionPrior()
+        self.model = TransitionModel(
+            transition=START_RATE / (n_classes - 1) * (1 - eye) + (1 - START_RATE) * eye,
+            center=center,
+            scale=scale,
+            square_center=np.zeros((n_classes, 1)),
+            square_scale=1.0,
+            linear=np.eye(n_classes * (1 + (n_classes <= QUADRATIC_CLASSES)), n_classes),
+            curve=np.zeros(n_classes),
+            bias=np.zeros(n_classes),
+        )
+        self.s = self.model._standardise(take_rows(scores, self.order))
+        squares = to_numpy(self.s) ** 2
+        self.model.square_center = squares.mean(axis=1, dtype=np.float64, keepdims=True)
+        self.model.square_scale = float((squares - self.model.square_center).std()) or 1.0
+        self.squares = self.model._squares(self.s)
+        self.f = self.s
+        if n_classes <= QUADRATIC_CLASSES:
+            self.f = self.xp.concat([self.s, self.squares])
+        gram = self.xp.matmul(self.f, self.f.T)
+        values, self.directions = self.xp.linalg.eigh(gram)
+        self.energy = np.maximum(to_numpy(values).astype(np.float64), 0)
+        self.leverage = self.xp.matmul(self.directions.T, self.f) ** 2
+        self.precision = float(n_classes)
+
+    def factor(self, transition):
+        """P(given_i | true = y) as (C, n): a column of T for noisy rows, the label for trusted."""
+        table = transition.T[self.given]
+        table[~self.noisy] = np.eye(len(transition))[self.given[~self.noisy]]
+        return _cast(np.ascontiguousarray(table.T), self.s)
+
+    def posterior(self, proba, factor):
+        """gamma (C, n) and the likelihood (n,) of the given labels."""
+        gamma = proba * factor
+        likelihood = self.xp.sum(gamma, axis=0) + _TINY
+        gamma /= likelihood
+        return gamma, likelihood
+
+    def mean_log(self, likelihood):
+        return float(self.xp.mean(self.xp.astype(self.xp.log(likelihood), self.xp.float64)))
+
+    def warm_up(self, max_rows=5000, max_iter=12, tol=1e-3):
+        """T from tau and b alone, on a part of the rows: D would first explain the noise away."""
+        step = max(1, self.n // max_rows)
+        part = object.__new__(_Fit)
+        part.xp, part.prior, part.model = self.xp, self.prior, self.model
+        part.s = _contiguous(self.s[:, ::step])
+        part.given, part.noisy = self.given[::step], self.noisy[::step]
+        part.n, n_classes = len(part.given), len(self.model.bias)
+        part.ends = np.searchsorted(part.given, np.arange(n_classes + 1))
+        theta, last = np.append(np.zeros(n_classes), 0.0), -np.inf
+        for _ in range(max_iter):
+            factor = part.factor(self.model.transition)
+
+            def loss(theta, factor=factor):
+                tau = np.exp(theta[-1])
+                proba = softmax(tau * part.s + _cast(theta[:-1, None], part.s))
+                gamma, likelihood = part.posterior(proba, factor)
+                residual = proba - gamma
+                along = float(self.xp.sum(residual * part.s))
+                gradient = np.append(_row_sums(residual), tau * along) / part.n
+                return -part.mean_log(likelihood), gradient
+
+            found = minimize(loss, theta, jac=True, method="L-BFGS-B", options={"maxiter": 4})
+            theta = found.x
+            tau = np.exp(theta[-1])
+            proba = softmax(tau * part.s + _cast(theta[:-1, None], part.s))
+            _, now = part.update_transition(proba)
+            if abs(now - last) < tol:
+                break
+            last = now
+        self.model.bias = theta[:-1]
+        self.model.linear[:n_classes] = tau * np.eye(n_classes)
+
+    def climb(self, max_iter=8):
+        """A few steps of L-BFGS on the penalised likelihood over tau, c, b and D, at fixed T."""
+        model, n_classes = self.model, len(self.model.bias)
+        factor, shape = self.factor(model.transition), model.linear.shape
+        tau = float(np.trace(model.linear[:n_classes]) / n_classes)
+        eye = np.eye(*shape)
+
+        def unpack(theta):
+            D, rest = theta[: model.linear.size].reshape(shape), theta[model.linear.size :]
+            model.linear, model.bias = D + rest[-1] * eye, rest[:n_classes]
+            model.curve = rest[n_classes:-1]
+            return D
+
+        def loss(theta):
+            D = unpack(theta)
+            proba = softmax(model._logits(self.s, self.squares))
+            gamma, likelihood = self.posterior(proba, factor)
+            residual = proba - gamma
+            g = to_numpy(self.xp.matmul(self.f, residual.T)).astype(np.float64)
+            penalty = 0.5 * self.precision * np.sum(D**2)
+            gradient = [
+                (g + self.precision * D).ravel(),
+                _row_sums(residual),
+                _row_sums(residual * self.squares),
+                [np.trace(g[:n_classes])],
+            ]
+            value = penalty / self.n - self.mean_log(likelihood)
+            return value, np.concatenate(gradient) / self.n
+
+        D = getattr(self, "D", np.zeros(shape))
+        tau = getattr(self, "tau", tau)
+        theta = np.concatenate([D.ravel(), model.bias, model.curve, [tau]])
+        found = minimize(loss, theta, jac=True, method="L-BFGS-B", options={"maxiter": max_iter})
+        self.D, self.tau = unpack(found.x), found.x[-1]
+
+    def leave_one_out(self):
+        """q of each row without its own label, and the next precision of the prior of D.
+
+        With the curvature E[f f^T] x E[g g^T] (g = q - gamma the gradient of a row), dropping a
+        row moves its logits by sum_a (u_a' f)^2 / (e_a l_b + precision) along eigenvector b of
+        the second factor.
+        """
+        xp = self.xp
+        z = self.model._logits(self.s, self.squares)
+        proba = softmax(z)
+        gamma, _ = self.posterior(proba, self.factor(self.model.transition))
+        residual = proba - gamma
+        outer = to_numpy(xp.matmul(residual, residual.T)).astype(np.float64) / self.n
+        spread, vectors = np.linalg.eigh(outer)
+        curvature = self.energy[:, None] * np.maximum(spread, 0)
+        damping = _cast((1 / (curvature + self.precision)).T, self.s)
+        vectors = _cast(vectors, self.s)
+        along = xp.matmul(vectors.T, residual) * xp.matmul(damping, self.leverage)
+        z += xp.matmul(vectors, along)
+        size = max(float(np.sum(self.D**2)), 1e-12)
+        for _ in range(3):
+            used = float(np.sum(curvature / (curvature + self.precision)))
+            self.precision = float(np.clip(used / size, 1e-2, 1e7))
+        return softmax(z)
+
+    def update_transition(self, proba, steps=3):
+        """EM on T at fixed q; the priors are fitted to the first counts."""
+        for step in range(steps):
+            gamma, likelihood = self.posterior(proba, self.factor(self.model.transition))
+            counts = self.counts(gamma)
+            if step == 0:
+                self.prior.fit(counts)
+            self.model.transition = dominant(self.prior.transition(counts))
+        return gamma, self.mean_log(likelihood)
+
+    def counts(self, gamma):
+        """Expected number of noisy rows of each true class (row) and given label (column)."""
+        if not self.noisy.all():
+            gamma = gamma * _cast(self.noisy[None, :].astype(np.float64), gamma)
+        columns = [
+            _row_sums(gamma[:, start:end])
+            for start, end in zip(self.ends[:-1], self.ends[1:], strict=True)
+        ]
+        return np.stack(columns, axis=1)
+
+    def in_caller_order(self, gamma):
+        back = np.empty(self.n, np.int64)
+        back[self.order] = np.arange(self.n)
+        return take_rows(_contiguous(gamma.T), back)
+
+
+def _row_sums(x):
+    xp = array_namespace(x)
+    return to_numpy(xp.sum(x, axis=1, dtype=xp.float64))
+
+
+def _contiguous(x):
+    """The array laid out along its last axis."""
+    xp = array_namespace(x)
+    return xp.asarray(x, copy=True) if not isinstance(x, np.ndarray) else np.ascontiguousarray(x)
+
+
+def _cast(x, like):
+    """A NumPy array as one of the library, device and dtype of `like`."""
+    return array_namespace(like).astype(from_numpy(np.asarray(x), like), like.dtype)

@@ -1,0 +1,85 @@
+"""The prior of a transition matrix, fitted to expected counts."""
+
+import numpy as np
+from scipy.special import gammaln
+
+#: Strengths that are tried, in rows of data.
+_STRENGTHS = np.geomspace(0.3, 1e6, 24)
+
+
+class TransitionPrior:
+    """Row y of T is an error rate r_y times a distribution over the other classes.
+
+    r_y has a Beta prior around the common rate, the distribution a symmetric Dirichlet prior.
+    Both strengths are those under which the counts are most likely (Pólya distributions).
+
+    Attributes
+    ----------
+    rate_strength : float
+        Rows of data that the Beta prior is worth: large where classes share one error rate.
+    spread_strength : float
+        Rows of data that the Dirichlet prior is worth: large where errors are uniform over the
+        classes, small where each class has a few confusions.
+    """
+
+    rate_strength = 1e6
+    spread_strength = 1e6
+
+    def fit(self, counts: np.ndarray) -> None:
+        """Choose both strengths.
+
+        Parameters
+        ----------
+        counts : ndarray of shape (C, C)
+            Expected number of rows of each true class and given label.
+        """
+        n_classes, total, errors = len(counts), counts.sum(axis=1), _errors(counts)
+        rate, k = _common_rate(counts), _STRENGTHS[:, None]
+        likelihood = (
+            gammaln(k)
+            - gammaln(k + total)
+            + gammaln(k * rate + errors)
+            - gammaln(k * rate)
+            + gammaln(k * (1 - rate) + total - errors)
+            - gammaln(k * (1 - rate))
+        ).sum(axis=1)
+        self.rate_strength = _STRENGTHS[int(np.argmax(likelihood))]
+        others = counts[~np.eye(n_classes, dtype=bool)]
+        likelihood = [
+            np.sum(gammaln(k) - gammaln(k + errors))
+            + np.sum(gammaln(k / (n_classes - 1) + others))
+            - others.size * gammaln(k / (n_classes - 1))
+            for k in _STRENGTHS
+        ]
+        self.spread_strength = _STRENGTHS[int(np.argmax(likelihood))]
+
+    def transition(self, counts: np.ndarray) -> np.ndarray:
+        """Posterior mean of T of shape (C, C) given the counts."""
+        n_classes, errors = len(counts), _errors(counts)
+        rate = errors + self.rate_strength * _common_rate(counts)
+        rate /= counts.sum(axis=1) + self.rate_strength
+        T = (counts + self.spread_strength / (n_classes - 1)) * (
+            rate / (errors + self.spread_strength)
+        )[:, None]
+        np.fill_diagonal(T, 1 - rate)
+        return T
+
+
+def dominant(transition: np.ndarray) -> np.ndarray:
+    """The matrix with no entry of a row above its diagonal: true labels are the likeliest."""
+    T = transition.copy()
+    diagonal, off = T.diagonal().copy(), T - np.diag(T.diagonal())
+    top = off.max(axis=1)
+    for y in np.flatnonzero(diagonal < top):
+        T[y] = np.minimum(off[y], (diagonal[y] + top[y]) / 2)
+        T[y, y] = top[y]
+        T[y] /= T[y].sum()
+    return T
+
+
+def _errors(counts):
+    return np.maximum(counts.sum(axis=1) - counts.diagonal(), 0)
+
+
+def _common_rate(counts):
+    return float(np.clip(_errors(counts).sum() / max(counts.sum(), 1e-12), 1e-9, 1 - 1e-9))

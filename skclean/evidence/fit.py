@@ -1,0 +1,193 @@
+"""Scores of rows that have not seen their own label: what every cleaner starts from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+
+from skclean._array import array_namespace, from_numpy, take_rows, to_numpy
+from skclean.evidence.leave_one_out import LeaveOneOutRidge
+from skclean.linalg.softmax import softmax
+from skclean.samples import LabelledSamples
+
+#: Probabilities count as at least this before their logarithm is taken.
+FLOOR = 1e-6
+
+
+@dataclass
+class Evidence:
+    """Scores of the rows of a fit, and a model that scores others.
+
+    Attributes
+    ----------
+    scores : array of shape (n, C)
+        Rows with a given label are scored without it (unless the user asked for in-sample).
+    temperature : float
+        softmax(temperature * scores) are the class probabilities.
+    model : fitted classifier or None
+        None where the user brought probabilities.
+    source : str
+        Where the scores come from, in words.
+    """
+
+    scores: Any
+    temperature: float
+    model: Any
+    source: str
+
+    def proba(self, scores: Any | None = None) -> np.ndarray:
+        """Class probabilities (n, C) of scores, by default those of the fit."""
+        scores = self.scores if scores is None else scores
+        xp = array_namespace(scores)
+        return to_numpy(softmax(xp.astype(scores, xp.float64) * self.temperature, axis=1))
+
+    def predict(self, samples: LabelledSamples, name: str) -> Any:
+        """Scores (n, C) of rows that were not in the fit.
+
+        Raises
+        ------
+        ValueError
+            If the fit used the user's probabilities and these rows have none.
+        """
+        if self.model is None:
+            if samples.proba is None:
+                raise ValueError(
+                    f"{name}: expected probabilities for rows that were not in the fit, as the fit "
+                    "used those of its container, got none; do pass LabelledSamples(..., proba=...)"
+                    " or set estimator."
+                )
+            return log_proba(samples.proba)
+        return _score(self.model, samples.features, samples.classes)
+
+
+def fit_evidence(
+    samples: LabelledSamples,
+    estimator: Any = None,
+    cv: Any = None,
+    groups: np.ndarray | None = None,
+    *,
+    random_state: Any = 0,
+    n_jobs: int | None = None,
+    name: str,
+) -> Evidence:
+    """Score the rows of a container.
+
+    Parameters
+    ----------
+    samples : LabelledSamples
+        Given labels of at least two classes; rows without one are scored by the fitted model.
+    estimator : classifier or None
+        None takes the probabilities of the container where it has some, and `LeaveOneOutRidge`
+        elsewhere.
+    cv : int, splitter or None
+        Folds in which the classifier is fitted; None judges rows by a classifier that saw them,
+        except for `LeaveOneOutRidge`, which leaves each out by itself.
+    groups : ndarray of shape (n,), int64, or None
+        Rows that never judge each other.
+    random_state : int
+        Shuffles the folds.
+    n_jobs : int or None
+        Processes for the folds.
+    name : str
+        Who speaks in errors.
+
+    Raises
+    ------
+    ValueError
+        If the classifier has no `predict_proba`, or `groups` come without folds.
+    """
+    if estimator is None and samples.proba is not None:
+        return Evidence(log_proba(samples.proba), 1.0, None, "probabilities of the container")
+    estimator = LeaveOneOutRidge() if estimator is None else estimator
+    labelled = np.flatnonzero(samples.given >= 0)
+    everything = len(labelled) == len(samples)
+    features = samples.features if everything else take_rows(samples.features, labelled)
+    codes = samples.given[labelled]
+    groups = None if groups is None else groups[labelled]
+    model = clone(estimator)
+    if isinstance(model, LeaveOneOutRidge) and cv is None:
+        model.n_features_in_ = features.shape[1]
+        model.classes_ = np.arange(len(samples.classes))
+        model._validate_params()
+        model._fit_codes(features, codes, len(samples.classes), groups)
+        scores, source = model.loo_scores_, "leave-one-out least squares"
+        # The rows of the fit need not be kept twice.
+        del model.loo_scores_
+        temperature = model.temperature_
+    else:
+        if not hasattr(model, "predict_proba"):
+            raise ValueError(
+                f"{name}: expected an estimator with predict_proba, got "
+                f"{type(estimator).__name__}; do wrap it in CalibratedClassifierCV, or use "
+                "another."
+            )
+        if groups is not None and cv is None:
+            raise ValueError(
+                f"{name}: expected cv beside groups for a {type(estimator).__name__}, got None; do "
+                "set cv, or leave estimator out."
+            )
+        model.fit(features, codes)
+        temperature = 1.0
+        if cv is None:
+            scores = _score(model, features, samples.classes)
+            source = f"in-sample {type(estimator).__name__}"
+        else:
+            folds = _folds(cv, codes, groups, random_state).split(codes, codes, groups)
+            parts = Parallel(n_jobs=n_jobs)(
+                delayed(_fit_and_score)(estimator, features, codes, train, test, samples.classes)
+                for train, test in folds
+            )
+            scores = _scatter(parts, len(codes))
+            source = f"cross-fitted {type(estimator).__name__}"
+    if not everything:
+        missing = np.flatnonzero(samples.given < 0)
+        others = _score(model, take_rows(samples.features, missing), samples.classes)
+        scores = _scatter([(labelled, scores), (missing, others)], len(samples))
+    return Evidence(scores, temperature, model, source)
+
+
+def log_proba(proba: np.ndarray) -> np.ndarray:
+    """Logarithm of probabilities, none below `FLOOR`."""
+    return np.log(np.maximum(proba, FLOOR))
+
+
+def _score(model, features, classes):
+    if isinstance(model, LeaveOneOutRidge):
+        return model._ridge.predict(features) if hasattr(model, "_ridge") else None
+    found = model.predict_proba(features)
+    xp = array_namespace(found)
+    proba = np.zeros((found.shape[0], len(classes)))
+    proba[:, to_numpy(model.classes_)] = to_numpy(found)
+    return xp.astype(from_numpy(log_proba(proba), found), found.dtype)
+
+
+def _fit_and_score(estimator, features, codes, train, test, classes):
+    model = clone(estimator).fit(take_rows(features, train), codes[train])
+    return test, _score(model, take_rows(features, test), classes)
+
+
+def _folds(cv, codes, groups, random_state):
+    if not isinstance(cv, int):
+        return cv
+    if groups is not None:
+        return GroupKFold(cv)
+    counts = np.bincount(codes)
+    kind = StratifiedKFold if counts[counts > 0].min() >= cv else KFold
+    return kind(cv, shuffle=True, random_state=random_state)
+
+
+def _scatter(parts, n):
+    """Rows of parts [(rows, values), ...] in their places; every row must be in one part."""
+    rows = np.concatenate([rows for rows, _ in parts])
+    values = array_namespace(parts[0][1]).concat([values for _, values in parts])
+    if len(rows) != n or len(np.unique(rows)) != n:
+        raise ValueError(
+            f"expected cv to put each of {n} rows in one test fold, got {len(rows)} rows; do use a "
+            "partition such as KFold."
+        )
+    back = np.empty(n, dtype=np.int64)
+    back[rows] = np.arange(n)
+    return take_rows(values, back)

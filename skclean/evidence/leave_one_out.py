@@ -1,0 +1,192 @@
+"""LeaveOneOutRidge: every row judged by the least-squares fit that has not seen its label."""
+
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from skclean._array import array_namespace, take_rows, to_numpy
+from skclean._validation import check_groups, open_features, open_samples
+from skclean.linalg.least_squares import choose_alpha, fit_ridge, landmark_map, linear_map
+from skclean.linalg.softmax import softmax
+
+#: Regularisations that are tried, from nearly none to nearly all.
+_ALPHAS = np.logspace(-3, 5, 17)
+
+
+class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
+    """Least-squares classifier with exact leave-one-out scores of its own rows.
+
+    Ridge regression on one-hot labels, from one pass over blocks of rows and one
+    eigendecomposition. The score of a row without its own label is
+    y_i - (y_i - f_i) / (1 - h_i), f_i its fit and h_i its leverage; no model is fitted twice. The
+    regularisation is that of least leave-one-out squared error, and the softmax temperature of
+    `predict_proba` that of greatest leave-one-out likelihood.
+
+    Parameters
+    ----------
+    kernel : {"rbf", "linear"}, default="rbf"
+        "rbf" regresses on the Nyström features of a Gaussian kernel and sees classes of several
+        modes; "linear" on the features themselves, which is several times faster.
+    n_landmarks : int, default=1024
+        Rows drawn as landmarks of the kernel.
+    gamma : float, default=0.7
+        Width of the kernel: exp(-gamma |x - l|^2 / median squared distance of landmarks).
+    alphas : array-like of shape (k,) or None, default=None
+        Regularisations to choose from; None tries 17 from 1e-3 to 1e5.
+    random_state : int or RandomState instance, default=0
+        Draws the landmarks. A fixed seed by default, so that the same data give the same verdict
+        and the global generator stays untouched.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only if `X` had feature names that all were strings.
+    alpha_ : float
+        The regularisation chosen.
+    alpha_errors_ : ndarray of shape (k,)
+        Leave-one-out squared error per row of each of `alphas`.
+    temperature_ : float
+        Factor of the scores in the softmax.
+    loo_scores_ : array of shape (n, C)
+        Leave-one-out scores of the rows of the fit, in the library and on the device of X.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skclean.evidence import LeaveOneOutRidge
+    >>> X, y = load_digits(return_X_y=True)
+    >>> evidence = LeaveOneOutRidge().fit(X, y)
+    >>> bool((evidence.loo_proba().argmax(axis=1) == y).mean() > 0.97)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "kernel": [StrOptions({"rbf", "linear"})],
+        "n_landmarks": [Interval(Integral, 1, None, closed="left")],
+        "gamma": [Interval(Real, 0, None, closed="neither")],
+        "alphas": ["array-like", None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        kernel="rbf",
+        *,
+        n_landmarks=1024,
+        gamma=0.7,
+        alphas=None,
+        random_state=0,
+    ):
+        self.kernel = kernel
+        self.n_landmarks = n_landmarks
+        self.gamma = gamma
+        self.alphas = alphas
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+        """Fit, and score every row without its own label.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (n, d)
+            NumPy, CuPy or torch; stays on its device.
+        y : array-like of shape (n,)
+            Labels, none missing.
+        groups : array-like of shape (n,) or None
+            Rows of one group (near-duplicates, frames of one film) are left out together.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If features or labels are not as they must be, or an alpha is not positive.
+        """
+        self._validate_params()
+        if y is not None:
+            check_classification_targets(y)
+        samples = open_samples(
+            X, y, estimator=self, missing_label=None, reset=True, require_labels=True
+        )
+        if (samples.given < 0).any():
+            raise ValueError(
+                "LeaveOneOutRidge: expected a label in every row, got missing ones; do leave those "
+                "rows out, or use a cleaner, which does."
+            )
+        self.classes_ = samples.classes
+        groups = check_groups(groups, len(samples), self)
+        return self._fit_codes(samples.features, samples.given, len(self.classes_), groups)
+
+    def _fit_codes(self, X, codes, n_classes, groups):
+        alphas = _ALPHAS if self.alphas is None else np.asarray(self.alphas, dtype=np.float64)
+        if alphas.ndim != 1 or not len(alphas) or not (alphas > 0).all():
+            raise ValueError(
+                f"LeaveOneOutRidge: expected alphas to be positive numbers, got {self.alphas!r}."
+            )
+        if self.kernel == "linear":
+            features = linear_map(X)
+        else:
+            rng = check_random_state(self.random_state)
+            features = landmark_map(X, self.n_landmarks, self.gamma, rng)
+        ridge = fit_ridge(features, X, codes, n_classes)
+        ridge.alpha, self.alpha_errors_ = choose_alpha(ridge, X, codes, alphas)
+        self.alpha_, self._ridge = ridge.alpha, ridge
+        self.loo_scores_ = ridge.leave_one_out(X, codes, groups)
+        self.temperature_ = _temperature(self.loo_scores_, codes)
+        return self
+
+    def loo_proba(self) -> Any:
+        """Leave-one-out class probabilities of the rows of the fit, shape (n, C)."""
+        check_is_fitted(self)
+        return self._proba(self.loo_scores_)
+
+    def decision_function(self, X: Any) -> Any:
+        """Scores of rows that were not in the fit, shape (n, C); (n,) for two classes.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (n, d)
+        """
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict_proba(self, X: Any) -> Any:
+        """Class probabilities of rows that were not in the fit, shape (n, C)."""
+        return self._proba(self._scores(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Classes of rows that were not in the fit, shape (n,)."""
+        scores = self._scores(X)
+        return self.classes_[to_numpy(array_namespace(scores).argmax(scores, axis=1))]
+
+    def _scores(self, X):
+        check_is_fitted(self)
+        return self._ridge.predict(open_features(X, estimator=self, reset=False))
+
+    def _proba(self, scores):
+        xp = array_namespace(scores)
+        return softmax(xp.astype(scores, xp.float64) * self.temperature_, axis=1)
+
+
+def _temperature(scores, codes, max_rows=5000):
+    """Factor of the scores that makes the given labels likeliest."""
+    rows = np.unique(np.linspace(0, len(codes) - 1, min(len(codes), max_rows)).astype(np.int64))
+    s, codes = to_numpy(take_rows(scores, rows)).astype(np.float64).T, codes[rows]
+    picked = np.arange(len(codes))
+
+    def loss(log_temperature):
+        proba = softmax(np.exp(log_temperature) * s)
+        return -np.log(proba[codes, picked] + 1e-300).mean()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 7), method="bounded").x))

@@ -1,0 +1,334 @@
+"""Ridge regression from one pass over blocks of rows, with exact leave-one-out scores."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skclean._array import array_namespace, device, from_numpy, take_rows, to_numpy
+
+#: Rows of a block. Large enough for BLAS, small beside any data set.
+BLOCK_ROWS = 1024
+
+
+@dataclass
+class LinearMap:
+    """phi(x) = x - center.
+
+    Attributes
+    ----------
+    center : array of shape (d,)
+    """
+
+    center: Any
+
+    def __call__(self, X: Any) -> Any:
+        """Map rows (b, d) to (b, d)."""
+        return X - self.center
+
+    @property
+    def width(self) -> int:
+        """Number of features that the map gives."""
+        return self.center.shape[0]
+
+
+@dataclass
+class LandmarkMap:
+    """phi(x)_j = exp(-|x - l_j|^2 / s^2) for landmarks l_j: the Nyström features of a Gaussian kernel.
+
+    Computed in float32: the features lie in [0, 1].
+
+    Attributes
+    ----------
+    center : array of shape (d,)
+        Subtracted from rows before they are scaled.
+    scale : float
+        1 / s, in the units of the features.
+    landmarks : array of shape (m, d), float32
+        Centred and scaled.
+    """
+
+    center: Any
+    scale: float
+    landmarks: Any
+
+    def __post_init__(self) -> None:
+        """Border the landmarks for the product in `__call__`."""
+        xp, L = array_namespace(self.landmarks), self.landmarks
+        square = xp.sum(L**2, axis=1)[:, None]
+        self._bordered = xp.concat([L, xp.ones_like(square), square], axis=1).T
+
+    def __call__(self, X: Any) -> Any:
+        """Map rows (b, d) to float32 (b, m)."""
+        xp = array_namespace(X)
+        Z = xp.astype((X - self.center) * self.scale, xp.float32)
+        # -|z - l|^2 = [2z, -|z|^2, -1] . [l, 1, |l|^2]: one product instead of four passes.
+        square = xp.sum(Z**2, axis=1)[:, None]
+        Z = xp.concat([2 * Z, -square, xp.full_like(square, -1)], axis=1)
+        return xp.exp(xp.matmul(Z, self._bordered))
+
+    @property
+    def width(self) -> int:
+        """Number of features that the map gives."""
+        return self.landmarks.shape[0]
+
+
+def linear_map(X: Any) -> LinearMap:
+    """The map that centres features of shape (n, d)."""
+    return LinearMap(_column_means(X))
+
+
+def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMap:
+    """The map of a Gaussian kernel with rows of X as landmarks.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    n_landmarks : int
+        Rows drawn; all rows where there are fewer.
+    gamma : float
+        Inverse squared width in units of the median squared distance between landmarks:
+        k(x, l) = exp(-gamma |x - l|^2 / median).
+    rng : numpy.random.RandomState
+    """
+    xp = array_namespace(X)
+    center = _column_means(X)
+    rows = np.sort(rng.permutation(X.shape[0])[:n_landmarks])
+    landmarks = take_rows(X, rows) - center
+    norm = float(xp.max(xp.abs(landmarks))) or 1.0
+    landmarks = xp.astype(landmarks / norm, xp.float32)
+    distance = to_numpy(_distances(landmarks))
+    apart = distance[distance > 1e-6 * max(float(distance.max()), 1e-30)]
+    width = float(np.median(apart)) if len(apart) else 1.0
+    scale = (gamma / width) ** 0.5
+    return LandmarkMap(center, scale / norm, landmarks * scale)
+
+
+@dataclass
+class Ridge:
+    """Regularised least squares in the eigenvectors of the Gram matrix.
+
+    With Q = (Phi - mean) V, V the eigenvectors of the centred Gram matrix and d = 1 / (w + alpha),
+    the fit is Q (d * cross) + target_mean and the leverage of a row is 1 / n + sum_j d_j Q_ij^2.
+
+    Attributes
+    ----------
+    features : LinearMap or LandmarkMap
+    mean : array of shape (m,)
+    vectors : array of shape (m, r)
+        V; for landmarks B V, with B the inverse Cholesky factor of their kernel matrix.
+    values : ndarray of shape (r,), float64
+        w, the eigenvalues.
+    cross : ndarray of shape (r, C), float64
+        Q^T (Y - target_mean).
+    target_mean : ndarray of shape (C,), float64
+    n_rows : int
+    alpha : float
+        The regularisation; `choose_alpha` sets it.
+    """
+
+    features: LinearMap | LandmarkMap
+    mean: Any
+    vectors: Any
+    values: np.ndarray
+    cross: np.ndarray
+    target_mean: np.ndarray
+    n_rows: int
+    alpha: float = 1.0
+
+    def project(self, X: Any) -> Any:
+        """Q of some rows, shape (b, r)."""
+        xp = array_namespace(X)
+        return xp.matmul(self.features(X) - self.mean, self.vectors)
+
+    def shrinkage(self, alpha: float | None = None) -> np.ndarray:
+        """1 / (w + alpha), shape (r,)."""
+        return 1 / (self.values + (self.alpha if alpha is None else alpha))
+
+    def predict(self, X: Any) -> Any:
+        """Scores of new rows, shape (n, C)."""
+        xp = array_namespace(X)
+        weights = self._weights(X, self.shrinkage())
+        parts = [
+            xp.astype(xp.matmul(self.project(X[rows, ...]), weights), weights.dtype)
+            for rows in blocks(X.shape[0])
+        ]
+        return xp.concat(parts) + _like(self.target_mean, weights)
+
+    def leave_one_out(self, X: Any, codes: np.ndarray, groups: np.ndarray | None = None) -> Any:
+        """Score of each row of the fit by the fit that has not seen it.
+
+        s_i = y_i - (y_i - f_i) / (1 - h_i), f the fit and h_i the leverage; with groups,
+        s_g = y_g - (I - H_gg)^-1 (y_g - f_g) for the rows g of a group together.
+
+        Parameters
+        ----------
+        X : array of shape (n, d)
+        codes : ndarray of shape (n,), int64
+            The labels of the fit.
+        groups : ndarray of shape (n,), int64, or None
+
+        Returns
+        -------
+        array of shape (n, C)
+        """
+        xp = array_namespace(X)
+        d = self.shrinkage()
+        weights = self._weights(X, d)
+        d_x, n_classes = _like(d, weights), len(self.target_mean)
+        mean, parts = _like(self.target_mean, weights), []
+        for rows in blocks(X.shape[0]):
+            Q = self.project(X[rows, ...])
+            Y = _one_hot(codes[rows], n_classes, weights)
+            h = (xp.matmul(Q**2, d_x) + 1 / self.n_rows)[:, None]
+            fit = xp.matmul(Q, weights) + mean
+            parts.append(Y - (Y - fit) / xp.clip(1 - h, 1e-6, None))
+        scores = xp.concat(parts)
+        if groups is None:
+            return scores
+        order = np.argsort(groups, kind="stable")
+        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+        out = to_numpy(scores).copy()
+        for rows in np.split(order, starts[1:]):
+            if len(rows) > 1:
+                out[rows] = self._leave_out(take_rows(X, rows), codes[rows])
+        return from_numpy(out, scores)
+
+    def _leave_out(self, X, codes):
+        Q = to_numpy(self.project(X)).astype(np.float64)
+        Y = np.eye(len(self.target_mean))[codes]
+        d = self.shrinkage()
+        residual = Y - (Q @ (d[:, None] * self.cross) + self.target_mean)
+        if len(Q) <= len(d):
+            H = (Q * d) @ Q.T + 1 / self.n_rows
+            return Y - np.linalg.solve(np.eye(len(Q)) - H, residual)
+        # Woodbury: as many equations as eigenvectors instead of as many as rows.
+        A = np.hstack([Q, np.ones((len(Q), 1))])
+        penalty = np.append(1 / d, self.n_rows)
+        inner = np.diag(penalty) - A.T @ A
+        return Y - residual - A @ np.linalg.solve(inner, A.T @ residual)
+
+    def _weights(self, X, shrinkage):
+        dtype = self.vectors.dtype
+        return array_namespace(X).astype(
+            _like(shrinkage[:, None] * self.cross, self.vectors), dtype
+        )
+
+
+def fit_ridge(
+    features: LinearMap | LandmarkMap, X: Any, codes: np.ndarray, n_classes: int
+) -> Ridge:
+    """One pass over the rows, one eigendecomposition.
+
+    Blocks are multiplied in their own precision and summed in float64.
+
+    Parameters
+    ----------
+    features : LinearMap or LandmarkMap
+    X : array of shape (n, d)
+    codes : ndarray of shape (n,), int64
+        Labels in 0 to `n_classes` - 1.
+    n_classes : int
+    """
+    xp, n, m = array_namespace(X), X.shape[0], features.width
+    where = (
+        {"dtype": xp.float64, "device": device(X)} if device(X) != "cpu" else {"dtype": xp.float64}
+    )
+    gram, cross = xp.zeros((m, m), **where), xp.zeros((m, n_classes), **where)
+    total = xp.zeros((m,), **where)
+    for rows in blocks(n):
+        phi = features(X[rows, ...])
+        gram += xp.matmul(phi.T, phi)
+        cross += xp.matmul(phi.T, _one_hot(codes[rows], n_classes, phi))
+        total += xp.sum(phi, axis=0)
+    target_mean = np.bincount(codes, minlength=n_classes) / n
+    mean = total / n
+    gram -= total[:, None] * mean
+    cross -= total[:, None] * _like(target_mean, total)
+    basis = _whitening(features) if isinstance(features, LandmarkMap) else None
+    if basis is not None:
+        gram, cross = xp.matmul(basis.T, xp.matmul(gram, basis)), xp.matmul(basis.T, cross)
+    values, vectors = xp.linalg.eigh(gram)
+    cross = xp.matmul(vectors.T, cross)
+    if basis is not None:
+        vectors = xp.matmul(basis, vectors)
+    dtype = phi.dtype
+    return Ridge(
+        features,
+        xp.astype(mean, dtype),
+        xp.astype(vectors, dtype),
+        np.maximum(to_numpy(values), 0),
+        to_numpy(cross),
+        target_mean,
+        n,
+    )
+
+
+def choose_alpha(
+    ridge: Ridge, X: Any, codes: np.ndarray, alphas: np.ndarray, max_rows: int = 2048
+) -> tuple[float, np.ndarray]:
+    """The regularisation of least leave-one-out squared error.
+
+    Parameters
+    ----------
+    ridge : Ridge
+    X, codes
+        The rows of the fit.
+    alphas : ndarray of shape (k,)
+    max_rows : int
+        The error is taken over that many rows, evenly spaced, where there are more.
+
+    Returns
+    -------
+    alpha : float
+    errors : ndarray of shape (k,)
+        Mean squared error per row.
+    """
+    n = X.shape[0]
+    rows = np.unique(np.linspace(0, n - 1, min(n, max_rows)).astype(np.int64))
+    Q = to_numpy(ridge.project(take_rows(X, rows)))
+    Y = np.eye(len(ridge.target_mean), dtype=Q.dtype)[codes[rows]]
+    squares, errors = Q**2, []
+    for alpha in alphas:
+        d = ridge.shrinkage(alpha)
+        h = squares @ d.astype(Q.dtype) + 1 / n
+        fit = Q @ (d[:, None] * ridge.cross).astype(Q.dtype) + ridge.target_mean.astype(Q.dtype)
+        residual = (Y - fit) / np.maximum(1 - h, 1e-6)[:, None]
+        errors.append(np.square(residual).sum(dtype=np.float64) / len(rows))
+    return float(alphas[int(np.argmin(errors))]), np.array(errors)
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Slices of `BLOCK_ROWS` rows that cover n."""
+    return (slice(start, min(start + BLOCK_ROWS, n)) for start in range(0, n, BLOCK_ROWS))
+
+
+def _whitening(features, jitter=1e-5):
+    """B of shape (m, m) with B B^T the inverse of the landmarks' kernel matrix (plus jitter)."""
+    xp = array_namespace(features.landmarks)
+    K = xp.exp(-_distances(features.landmarks))
+    eye = from_numpy(np.eye(K.shape[0]), K)
+    return xp.linalg.inv(xp.linalg.cholesky(xp.astype(K, xp.float64) + jitter * eye)).T
+
+
+def _distances(L):
+    """Squared distances between rows."""
+    xp = array_namespace(L)
+    square = xp.sum(L**2, axis=1)
+    return xp.clip(square[:, None] + square - 2 * xp.matmul(L, L.T), 0, None)
+
+
+def _column_means(X):
+    xp = array_namespace(X)
+    total = sum(xp.sum(X[rows, ...], axis=0, dtype=xp.float64) for rows in blocks(X.shape[0]))
+    return xp.astype(total / X.shape[0], X.dtype)
+
+
+def _one_hot(codes, n_classes, like):
+    return from_numpy(np.eye(n_classes, dtype=to_numpy(like[:0]).dtype)[codes], like)
+
+
+def _like(x, like):
+    """A NumPy array as one of the library, device and dtype of `like`."""
+    return array_namespace(like).astype(from_numpy(x, like), like.dtype)

@@ -1,0 +1,248 @@
+"""Recognise rows seen before by their content."""
+
+from typing import Any
+
+import numpy as np
+
+from skclean._array import array_namespace, from_numpy, to_numpy
+
+N_PROJECTIONS = 8
+BLOCK_ROWS = 8192
+
+# Distances are relative to the size of the row in units of the columns' spread. Eight projections
+# measure a distance up to a factor of .05 to 2.5 (once in 1e9 and 1e6 pairs), so that a row moved
+# by 1e-6 is always recognised and one moved by 1e-4 never.
+TOLERANCE = 5e-6
+# The same numbers, up to the order of summation.
+EXACT = 1e-12
+# A column far from zero counts as this many spreads away from it at most: beyond, a relative move
+# of 1e-6 can no longer be told from another row.
+MAX_OFFSET = 100.0
+# A batch is that of the index if this share of its rows stands at its old place: all of them do,
+# but for rows whose last bits moved further.
+SAME_BATCH = 0.99
+# Rows with more near neighbours than this are not recognised unless exactly the same.
+MAX_CANDIDATES = 256
+
+
+class RowIndex:
+    """Find the rows of one array in another, up to their last bits.
+
+    Rows are compared by eight random projections of their standardised columns, computed in
+    float64 block by block on the device of the features; the (n, 8) projections are moved to the
+    host and are all that is kept. A wrong match is worse than none: rows whose match is ambiguous
+    and matters are not matched.
+
+    Parameters
+    ----------
+    features : array of shape (n, d)
+        Rows to be found again; finite. NumPy, CuPy or torch.
+    outcome : ndarray of int of shape (n,) or None
+        What a match is used for, 0 or greater. Rows of the same outcome stand for each other:
+        where several rows match, any of them is right if their outcomes agree. None: no row
+        stands for another.
+    given : ndarray of int of shape (n,) or None
+        Given label codes, -1 for missing, by which `match` can tell rows apart.
+
+    Notes
+    -----
+    With z the row after subtracting the columns' centres and dividing by their spreads, a row
+    matches if the projected distance is below ``5e-6 * sqrt(||z||^2 + sum_j min(o_j, 100)^2)``,
+    o_j the offset of column j from zero in spreads. Exactly equal rows go before near ones, and
+    a row at its old place before others if the whole batch stands at its old place.
+    """
+
+    def __init__(
+        self,
+        features: Any,
+        outcome: np.ndarray | None = None,
+        given: np.ndarray | None = None,
+    ) -> None:
+        n, d = features.shape
+        self.n_rows = n
+        self._centre, self._spread = _centre_and_spread(features)
+        self._offset = float(
+            np.sum(np.minimum(np.abs(self._centre) / self._spread, MAX_OFFSET) ** 2)
+        )
+        self._directions = _directions(d)
+        points, size = self._project(features)
+        given = np.full(n, -1) if given is None else np.asarray(given)
+        outcome = np.arange(n) if outcome is None else np.asarray(outcome)
+        # One cell for all rows of the same content and given label, in the order of the first
+        # projection.
+        order, starts = _cells(points, given, EXACT * size)
+        self._cell_row = order[starts]
+        self._cell_given = given[self._cell_row]
+        self._cell_outcome = _common(outcome[order], starts)
+        self._cell_points = points[self._cell_row]
+        self._cell_keys = self._cell_points[:, :2].T.copy()
+        self._cell_of_row = np.empty(n, dtype=np.int64)
+        self._cell_of_row[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=n))
+
+    def match(self, features: Any, given: np.ndarray | None = None) -> np.ndarray:
+        """The row of the index that each row is.
+
+        Parameters
+        ----------
+        features : array of shape (m, d)
+            Of any library and float dtype, not only those of the index.
+        given : ndarray of int of shape (m,) or None
+            Given label codes: a row with one only matches rows with the same. -1 matches any.
+
+        Returns
+        -------
+        rows : ndarray of shape (m,), int64
+            Position in the index, -1 where no row or no certain row is found.
+
+        Raises
+        ------
+        ValueError
+            If the number of columns differs.
+        """
+        if features.shape[1] != len(self._centre):
+            raise ValueError(
+                f"RowIndex: expected {len(self._centre)} features, got {features.shape[1]}; do "
+                "pass rows of the same columns."
+            )
+        m = features.shape[0]
+        points, size = self._project(features)
+        given = np.full(m, -1) if given is None else np.asarray(given)
+        rows = np.full(m, -1, dtype=np.int64)
+        if not self.n_rows:
+            return rows
+        at_place = self._distance_at_place(points, size, given)
+        for radius in (EXACT * size, TOLERANCE * size):
+            rows = np.where((rows < 0) & (at_place <= radius), np.arange(m), rows)
+            left = np.flatnonzero(rows < 0)
+            # In the order of the first projection, a block of queries reads one stretch of memory.
+            left = left[np.argsort(points[left, 0])]
+            for start in range(0, len(left), BLOCK_ROWS):
+                block = left[start : start + BLOCK_ROWS]
+                rows[block] = self._search(points[block], given[block], radius[block])
+        return rows
+
+    def _project(self, features):
+        """Projections (n, k) and the size of each row that tolerances are relative to (n,)."""
+        xp = array_namespace(features)
+        n, k = features.shape[0], self._directions.shape[1]
+        centre, spread, directions = (
+            from_numpy(x, features) for x in (self._centre, self._spread, self._directions)
+        )
+        points, size = np.empty((n, k)), np.empty(n)
+        for start in range(0, n, BLOCK_ROWS):
+            rows = slice(start, min(start + BLOCK_ROWS, n))
+            z = (xp.astype(features[rows, :], xp.float64) - centre) / spread
+            points[rows] = to_numpy(z @ directions)
+            size[rows] = np.sqrt(to_numpy(xp.sum(z * z, axis=1)) + self._offset)
+        return points, size
+
+    def _distance_at_place(self, points, size, given):
+        """Distance to the row at the same place, inf where the batch is not that of the index."""
+        m = len(points)
+        distance = np.full(m, np.inf)
+        if m != self.n_rows:
+            return distance
+        # A few rows tell most other batches apart at once.
+        few = np.arange(0, m, max(1, m // 1000))
+        if np.mean(self._distance_to(few, points[few]) <= TOLERANCE * size[few]) < 0.9:
+            return distance
+        for start in range(0, m, BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            distance[rows] = self._distance_to(rows, points[rows])
+        moved = np.mean(distance <= TOLERANCE * size) < SAME_BATCH
+        relabelled = (given >= 0) & (given != self._cell_given[self._cell_of_row])
+        return np.where(moved | relabelled, np.inf, distance)
+
+    def _distance_to(self, rows, points):
+        return np.sqrt(_squares(points - self._cell_points[self._cell_of_row[rows]]))
+
+    def _search(self, points, given, radius):
+        """The cells within the radius of each point: their row if they agree, else -1."""
+        first = np.searchsorted(self._cell_keys[0], points[:, 0] - radius, side="left")
+        last = np.searchsorted(self._cell_keys[0], points[:, 0] + radius, side="right")
+        second = points[:, 1] if len(self._cell_keys) > 1 else None
+        cell = np.full(len(points), -1, dtype=np.int64)
+        clear = last - first <= MAX_CANDIDATES
+        active = np.flatnonzero(clear & (first < last))
+        for step in range(MAX_CANDIDATES):
+            if not len(active):
+                break
+            query, candidate = active, first[active] + step
+            if second is not None:
+                near = np.abs(self._cell_keys[1][candidate] - second[query]) <= radius[query]
+                query, candidate = query[near], candidate[near]
+            fits = _squares(points[query] - self._cell_points[candidate]) <= radius[query] ** 2
+            fits &= (given[query] < 0) | (given[query] == self._cell_given[candidate])
+            found, new = query[fits], candidate[fits]
+            outcome, before = self._cell_outcome[new], cell[found]
+            agrees = (before < 0) | (self._cell_outcome[before] == outcome)
+            # A cell whose own rows disagree has outcome -1 and spoils the match.
+            clear[found[~agrees | (outcome < 0)]] = False
+            cell[found] = np.where(before < 0, new, before)
+            active = active[(first[active] + step + 1 < last[active]) & clear[active]]
+        return np.where(clear & (cell >= 0), self._cell_row[cell], -1)
+
+
+def _centre_and_spread(features):
+    """Mean and mean absolute deviation of each column, in float64 on the host.
+
+    The centre is the mean of up to 1000 rows. The spread is positive: a column that is constant
+    up to the last bits of float32 has its size as spread, or 1 if it is zero.
+    """
+    xp = array_namespace(features)
+    n, d = features.shape
+    if n == 0:
+        return np.zeros(d), np.ones(d)
+    some = xp.astype(features[0 : n : max(1, n // 1000), :], xp.float64)
+    centre = xp.mean(some, axis=0)
+    total = np.zeros(d)
+    for start in range(0, n, BLOCK_ROWS):
+        block = xp.astype(features[start : min(start + BLOCK_ROWS, n), :], xp.float64)
+        total += to_numpy(xp.mean(xp.abs(block - centre), axis=0)) * (block.shape[0] / n)
+    centre = to_numpy(centre)
+    size = np.abs(centre)
+    constant = total <= 1e-6 * size
+    return centre, np.where(constant, np.where(size > 0, size, 1.0), total)
+
+
+def _squares(differences):
+    """Squared length of each row."""
+    return (differences * differences) @ np.ones(differences.shape[1])
+
+
+def _directions(d):
+    """Fixed directions (d, k): random signs and sizes, or a rotation where d is small."""
+    rng = np.random.default_rng(0)
+    if d <= N_PROJECTIONS:
+        return np.linalg.qr(rng.standard_normal((d, d)))[0]
+    return rng.standard_normal((d, N_PROJECTIONS)) / np.sqrt(N_PROJECTIONS)
+
+
+def _cells(points, given, radius):
+    """Order of the rows and the start of each cell: runs of equal content and given label."""
+    n = len(points)
+    order = np.argsort(points[:, 0], kind="stable")
+    key = points[order, 0]
+    new = np.ones(n, dtype=bool)
+    new[1:] = np.diff(key) > radius[order[1:]]
+    # Only rows that share the first projection need to be told apart by the others.
+    shared = ~new
+    shared[:-1] |= ~new[1:]
+    places = np.flatnonzero(shared)
+    if len(places):
+        rows, run = order[places], np.cumsum(new)[places]
+        inner = np.lexsort((rows, given[rows], *points[rows, 1:].T[::-1], run))
+        rows, run = rows[inner], run[inner]
+        order[places] = rows
+        apart = _squares(np.diff(points[rows], axis=0)) > radius[rows[1:]] ** 2
+        apart |= (np.diff(given[rows]) != 0) | (np.diff(run) != 0)
+        new[places[1:]] |= apart
+    return order, np.flatnonzero(new)
+
+
+def _common(values, starts):
+    """The value that all members of each run share, -1 where they differ."""
+    if not len(starts):
+        return values[:0]
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    return np.where(low == high, low, -1)

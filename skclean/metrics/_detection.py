@@ -1,0 +1,169 @@
+"""How well wrong labels are found, where the truth is known."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from sklearn.utils import column_or_1d
+
+from skclean._array import to_numpy
+from skclean._fields import check_unit
+
+
+class DetectionScores(NamedTuple):
+    """Scores of "this label is wrong"; `_asdict()` makes a dictionary of them.
+
+    Attributes
+    ----------
+    precision : float
+        Share of the flagged labels that are wrong; NaN where none is flagged.
+    recall : float
+        Share of the wrong labels that are flagged; NaN where none is wrong.
+    f1 : float
+        2 TP / (2 TP + FP + FN); NaN where none is flagged and none is wrong.
+    auc : float
+        Probability that a right label has a higher `clean_proba` than a wrong one, ties counted
+        half; NaN where all labels are right or all are wrong.
+    flagged : float
+        Share of the judged labels that are flagged.
+    wrong : float
+        Share of the judged labels that are wrong.
+    n : int
+        Number of judged labels.
+    """
+
+    precision: float
+    recall: float
+    f1: float
+    auc: float
+    flagged: float
+    wrong: float
+    n: int
+
+
+def detection_scores(y_true, y_given, clean_proba, *, threshold=0.5):
+    """Precision, recall, F1 and AUC of the detection of wrong labels.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        True labels.
+    y_given : array-like of shape (n,)
+        Given labels, of the same type.
+    clean_proba : array-like of shape (n,), values in [0, 1] or NaN
+        Probability that the given label is right. Rows of NaN were not judged (they have no
+        given label) and are left out.
+    threshold : float in [0, 1], default=0.5
+        A label is flagged as wrong where ``clean_proba <= threshold``: the cleaners keep a label
+        above their threshold.
+
+    Returns
+    -------
+    scores : DetectionScores
+        A named tuple.
+
+    Raises
+    ------
+    ValueError
+        If lengths or types differ, no label was judged, or a value is outside [0, 1].
+
+    Examples
+    --------
+    >>> from skclean.metrics import detection_scores
+    >>> scores = detection_scores([0, 0, 1, 1], [0, 1, 1, 0], [0.9, 0.1, 0.4, 0.2])
+    >>> scores.recall, round(scores.precision, 2), scores.auc
+    (1.0, 0.67, 1.0)
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(
+            f"detection_scores: expected threshold in [0, 1], got {threshold!r}; do pass a "
+            "probability."
+        )
+    wrong = ~equal_labels(y_true, y_given, "detection_scores")
+    clean_proba = check_unit(clean_proba, len(wrong), "clean_proba", "detection_scores")
+    judged = ~np.isnan(clean_proba)
+    if not judged.any():
+        raise ValueError(
+            "detection_scores: expected at least one row with a clean_proba, got none; do pass "
+            "the rows that were judged."
+        )
+    wrong, clean_proba = wrong[judged], clean_proba[judged]
+    flagged = clean_proba <= threshold
+    hits, n_flagged, n_wrong = (int(x.sum()) for x in (flagged & wrong, flagged, wrong))
+    one_kind = n_wrong in (0, len(wrong))
+    return DetectionScores(
+        precision=_ratio(hits, n_flagged),
+        recall=_ratio(hits, n_wrong),
+        f1=_ratio(2 * hits, n_flagged + n_wrong),
+        auc=float("nan") if one_kind else float(roc_auc_score(~wrong, clean_proba)),
+        flagged=n_flagged / len(wrong),
+        wrong=n_wrong / len(wrong),
+        n=len(wrong),
+    )
+
+
+def calibration_error(correct, proba, *, n_bins=10):
+    """Expected calibration error: how far probabilities are from the shares they predict.
+
+    The mean over all rows of abs(mean of `correct` − mean of `proba`), both means being taken over
+    the bin that the row's probability falls into; bins have equal width.
+
+    Parameters
+    ----------
+    correct : array-like of shape (n,), bool or values in [0, 1]
+        Whether what the probability speaks of is so, such as ``y_given == y_true``.
+    proba : array-like of shape (n,), values in [0, 1] or NaN
+        Probabilities, such as `clean_proba`. Rows of NaN are left out.
+    n_bins : int, default=10
+        Bins [0, 1/n_bins), ..., [1 − 1/n_bins, 1].
+
+    Returns
+    -------
+    error : float in [0, 1]
+        0 is calibrated. NaN where no row is left.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a value is outside [0, 1], or `n_bins` is less than 1.
+
+    References
+    ----------
+    Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
+    Binning", AAAI 2015.
+    """
+    if n_bins < 1:
+        raise ValueError(
+            f"calibration_error: expected n_bins of at least 1, got {n_bins!r}; do pass 10."
+        )
+    correct = column_or_1d(to_numpy(correct))
+    correct = check_unit(correct, len(correct), "correct", "calibration_error")
+    proba = check_unit(proba, len(correct), "proba", "calibration_error")
+    judged = ~np.isnan(proba)
+    correct, proba = correct[judged].astype(np.float64), proba[judged].astype(np.float64)
+    if not len(proba):
+        return float("nan")
+    bins = np.minimum((proba * n_bins).astype(np.int64), n_bins - 1)
+    gaps = np.bincount(bins, weights=correct - proba, minlength=n_bins)
+    return float(np.abs(gaps).sum() / len(proba))
+
+
+def equal_labels(y_true, labels, name):
+    """Rows where two lists of labels of one type agree, as a boolean array (n,)."""
+    y_true, labels = column_or_1d(to_numpy(y_true)), column_or_1d(to_numpy(labels))
+    if y_true.shape != labels.shape:
+        raise ValueError(
+            f"{name}: expected as many true labels as labels, got {len(y_true)} and "
+            f"{len(labels)}; do pass both for the same rows."
+        )
+    text = [y.dtype.kind in "US" for y in (y_true, labels)]
+    if text[0] != text[1] and "O" not in (y_true.dtype.kind, labels.dtype.kind):
+        raise ValueError(
+            f"{name}: expected labels of one type, got {y_true.dtype} and {labels.dtype}; do "
+            "convert one of the two."
+        )
+    return np.asarray(y_true == labels, dtype=bool)
+
+
+def _ratio(part, whole):
+    return part / whole if whole else float("nan")

@@ -1,0 +1,192 @@
+"""Scorers for cross-validation on noisy labels: on trusted rows, or corrected for the noise."""
+
+import numpy as np
+from sklearn.metrics import accuracy_score
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from skclean._fields import check_trusted
+from skclean.metrics._corrected import noise_corrected_accuracy
+from skclean.samples import LabelledSamples
+
+
+def trusted_accuracy(y, y_pred, trusted):
+    """Accuracy over the trusted rows alone.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Given labels, right in the trusted rows.
+    y_pred : array-like of shape (n,)
+        Predicted labels.
+    trusted : array-like of bool of shape (n,)
+        Rows that count.
+
+    Returns
+    -------
+    accuracy : float in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        If `trusted` is no boolean mask with one value a row, or has no True.
+    """
+    rows = _trusted_rows(trusted, len(y))
+    return float(accuracy_score(_safe_indexing(y, rows), _safe_indexing(y_pred, rows)))
+
+
+class TrustedScorer:
+    """Scorer that predicts and scores the trusted rows alone.
+
+    It is called as ``scorer(estimator, X, y, trusted=mask)``. In `GridSearchCV` and
+    `cross_validate` the mask comes through scikit-learn's metadata routing, which is to be
+    switched on first: ``sklearn.set_config(enable_metadata_routing=True)``, then
+    ``GridSearchCV(pipe, grid, scoring=trusted_accuracy_scorer).fit(X, y, trusted=mask)``. Where
+    X is a `LabelledSamples` with trusted rows, its own mask is used if none is passed.
+
+    Parameters
+    ----------
+    score_func : callable, default=sklearn.metrics.accuracy_score
+        ``score_func(y_true, y_pred)``, greater being better.
+    """
+
+    def __init__(self, score_func=accuracy_score):
+        self.score_func = score_func
+
+    def __call__(self, estimator, X, y=None, *, trusted=None):
+        """Score of the predictions for the trusted rows.
+
+        Parameters
+        ----------
+        estimator : object
+            Fitted, with `predict`.
+        X : array-like of shape (n, d) or LabelledSamples
+            Rows to score.
+        y : array-like of shape (n,) or None, default=None
+            Given labels. None takes those of the container.
+        trusted : array-like of bool of shape (n,) or None, default=None
+            Rows that count. None takes those of the container.
+
+        Returns
+        -------
+        score : float
+
+        Raises
+        ------
+        ValueError
+            If there is no mask, it is no boolean mask of n rows, or no row is trusted.
+        """
+        if trusted is None and isinstance(X, LabelledSamples):
+            trusted = X.trusted
+        y = _given_labels(X, y, "TrustedScorer")
+        rows = _trusted_rows(trusted, len(y))
+        predicted = estimator.predict(_safe_indexing(X, rows))
+        return float(self.score_func(_safe_indexing(y, rows), predicted))
+
+    def get_metadata_routing(self):
+        """The request of `trusted` for scikit-learn's metadata routing.
+
+        Returns
+        -------
+        request : sklearn.utils.metadata_routing.MetadataRequest
+        """
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="trusted", alias=True)
+        return request
+
+    def __repr__(self):
+        return f"TrustedScorer({getattr(self.score_func, '__name__', self.score_func)})"
+
+
+#: Accuracy over the trusted rows; a `TrustedScorer`.
+trusted_accuracy_scorer = TrustedScorer()
+
+
+def noise_corrected_scorer(transition=None, *, classes=None):
+    """Make a scorer that estimates the accuracy on the true labels from the noisy ones.
+
+    The score is `noise_corrected_accuracy` of the predictions.
+
+    Parameters
+    ----------
+    transition : array-like of shape (C, C) or None, default=None
+        P(given = column | true = row). None takes `transition_matrix_` of the fitted estimator:
+        of a Pipeline the last step that has one. Pass one matrix where the candidates of a
+        search estimate different ones: a candidate that believes in more noise would be
+        corrected more, and win by it.
+    classes : array-like of shape (C,) or None, default=None
+        The sorted classes of `transition`. None takes `classes_` of the estimator.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y)`` with y the noisy labels; for the `scoring` parameter of
+        `GridSearchCV` and `cross_validate`. It raises ValueError where no transition matrix is
+        found.
+    """
+    return _NoiseCorrectedScorer(transition, classes)
+
+
+class _NoiseCorrectedScorer:
+    """What `noise_corrected_scorer` returns; a class, so that it can be pickled and cloned."""
+
+    def __init__(self, transition, classes):
+        self.transition = transition
+        self.classes = classes
+
+    def __call__(self, estimator, X, y=None):
+        transition, classes = self.transition, self.classes
+        if transition is None:
+            cleaner = _find_cleaner(estimator)
+            if cleaner is None:
+                raise ValueError(
+                    f"noise_corrected_scorer: expected an estimator with transition_matrix_, got "
+                    f"{type(estimator).__name__} without; do pass transition."
+                )
+            transition = cleaner.transition_matrix_
+            classes = cleaner.classes_ if classes is None else classes
+        elif classes is None:
+            classes = estimator.classes_
+        y = _given_labels(X, y, "noise_corrected_scorer")
+        return noise_corrected_accuracy(y, estimator.predict(X), transition, classes=classes)
+
+    def __repr__(self):
+        return f"noise_corrected_scorer({'' if self.transition is None else '...'})"
+
+
+def _find_cleaner(estimator):
+    """The last fitted part of an estimator that has a transition matrix, or None."""
+    if hasattr(estimator, "transition_matrix_"):
+        return estimator
+    for part in [part for _, part in getattr(estimator, "steps", [])][::-1] + [
+        getattr(estimator, name, None) for name in ("best_estimator_", "estimator_")
+    ]:
+        if part is not None and (found := _find_cleaner(part)) is not None:
+            return found
+    return None
+
+
+def _given_labels(X, y, name):
+    """y, or the given labels that a container carries."""
+    if y is not None:
+        return y
+    if not isinstance(X, LabelledSamples) or X.given is None:
+        raise ValueError(f"{name}: expected y, got None; do pass the given labels.")
+    return X.given_labels()
+
+
+def _trusted_rows(trusted, n):
+    """Positions of the trusted rows, at least one."""
+    if trusted is None:
+        raise ValueError(
+            "TrustedScorer: expected trusted, got None; do call "
+            "sklearn.set_config(enable_metadata_routing=True) and pass trusted=mask to fit, or "
+            "put the mask into a LabelledSamples."
+        )
+    rows = np.flatnonzero(check_trusted(trusted, np.zeros(n, dtype=np.int64), n, "TrustedScorer"))
+    if not len(rows):
+        raise ValueError(
+            f"TrustedScorer: expected at least one trusted row among the {n} to score, got none; "
+            "do use fewer folds, or a splitter that is stratified over the mask."
+        )
+    return rows

@@ -1,0 +1,5 @@
+"""Purifiers: new labels for rows whose label is wrong."""
+
+from skclean.purifiers.credibility import CredibilityRelabeler
+
+__all__ = ["CredibilityRelabeler"]

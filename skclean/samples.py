@@ -1,0 +1,432 @@
+"""LabelledSamples: the features and everything known about their labels, in one container."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from skclean import _fields, _labels
+from skclean._array import is_host, take_rows, to_numpy
+from skclean._fields import STATUSES
+from skclean.exceptions import LabelsDroppedWarning
+
+_ROW_FIELDS = (
+    "features",
+    "inputs",
+    "given",
+    "label_codes",
+    "status_codes",
+    "proba",
+    "clean_proba",
+    "right_proba",
+    "weight",
+    "trusted",
+    "index",
+)
+_FIELDS = (*_ROW_FIELDS, "classes", "feature_names")
+_NAME = "LabelledSamples"
+_KEEP = object()
+
+
+class LabelledSamples:
+    """What travels between the steps of a pipeline: features, given and purified labels.
+
+    A duck array for scikit-learn: `shape`, indexing by rows and `numpy.asarray` are those of the
+    features. It is immutable: its arrays are read-only views of the caller's, and `with_features`,
+    `with_labels` and indexing return a new container. Fields of labels are NumPy arrays on the
+    host; `features` and `inputs` stay where they are.
+
+    Parameters
+    ----------
+    features : array or DataFrame of shape (n, d)
+        NumPy, CuPy or torch. Lists and DataFrames become NumPy arrays; the index and the column
+        names of a DataFrame are kept.
+    y : array-like of shape (n,) or None
+        The given labels, in the user's classes, with missing values.
+    classes : array-like of shape (C,) or None
+        Sorted class list. None takes the classes in `y`, or 0 to C - 1 where only `proba` tells.
+    inputs : array of shape (n, ...) or None
+        What the features were computed from, e.g. images.
+    proba : array of shape (n, C) or None
+        Probability of each class, rows summing to 1. Without `labels` and `status` it is evidence
+        that the user brings; with them it is the purified soft labels.
+    labels : array-like of shape (n,) or None
+        The purified labels, in the user's classes. None takes the given label in rows kept or
+        trusted, and elsewhere the class of the greatest `proba`.
+    status : array-like of shape (n,) or None
+        One of "kept", "corrected", "unknown", "trusted", "predicted" a row.
+    clean_proba, right_proba : array-like of shape (n,) or None
+        Probability in [0, 1] that the given label is right, and that the predicted one is; NaN in
+        rows that were not judged.
+    weight : array-like of shape (n,) or None
+        Weight of the row in training, at least 0.
+    trusted : array-like of bool of shape (n,) or None
+        Rows whose given label is known to be right.
+    missing_label : "auto", None or a label, default="auto"
+        What marks a missing label in `y`. None, NaN and pandas.NA always do. "auto" reads -1 as
+        missing too, with a warning, if at least two other classes remain and `classes` does not
+        list it. None adds nothing; any other value is missing too, silently.
+
+    Attributes
+    ----------
+    given : ndarray of shape (n,), int64, or None
+        Position of the given label in `classes`, -1 where it is missing.
+    label_codes : ndarray of shape (n,), int64, or None
+        Position of the purified label, None before purification. In rows of status unknown it is
+        the class of greatest `proba`, -1 without `proba`.
+    status_codes : ndarray of shape (n,), int8, or None
+        Position of the status in `skclean.samples.STATUSES`.
+    index, feature_names : pandas.Index and ndarray of str, or None
+        From a DataFrame of features.
+
+    Raises
+    ------
+    ValueError
+        If a field has not n rows, or values outside its range; the message names the first row.
+
+    Examples
+    --------
+    >>> from skclean.samples import LabelledSamples
+    >>> LabelledSamples([[0.0], [1.0], [2.0]], ["cat", "dog", None])
+    LabelledSamples(3 rows, 1 features, float64; 2 classes; given: 2, missing: 1)
+    """
+
+    __slots__ = _FIELDS
+
+    features: Any
+    inputs: Any
+    given: Any
+    label_codes: Any
+    status_codes: Any
+    proba: Any
+    clean_proba: Any
+    right_proba: Any
+    weight: Any
+    trusted: Any
+    index: Any
+    classes: Any
+    feature_names: Any
+
+    def __init__(
+        self,
+        features: Any,
+        y: Any = None,
+        *,
+        classes: Any = None,
+        inputs: Any = None,
+        proba: Any = None,
+        labels: Any = None,
+        status: Any = None,
+        clean_proba: Any = None,
+        right_proba: Any = None,
+        weight: Any = None,
+        trusted: Any = None,
+        missing_label: Any = "auto",
+    ) -> None:
+        fields = _fields.open_features(features)
+        given = None
+        if y is not None:
+            given, classes = _labels.encode_labels(
+                y, classes=classes, missing_label=missing_label, name=_NAME
+            )
+        elif classes is not None:
+            classes = _labels.check_classes(classes, _NAME)
+        elif proba is not None:
+            classes = np.arange(np.shape(proba)[-1])
+        elif labels is not None:
+            raise ValueError(
+                f"{_NAME}: expected y or classes beside labels, got neither; do pass classes."
+            )
+        fields.update(inputs=inputs, given=given, classes=classes, trusted=trusted)
+        fields.update(proba=proba, clean_proba=clean_proba, right_proba=right_proba, weight=weight)
+        fields.update(status_codes=status, label_codes=None)
+        if labels is not None:
+            fields["label_codes"], _ = _labels.encode_labels(labels, classes=classes, name=_NAME)
+        self._set(_fields.checked(fields))
+
+    def _set(self, fields):
+        for field in _FIELDS:
+            object.__setattr__(self, field, _fields.frozen(fields.get(field)))
+
+    @classmethod
+    def _new(cls, fields):
+        """A container of fields that are known to be right."""
+        new = cls.__new__(cls)
+        new._set(fields)
+        return new
+
+    def _as_dict(self):
+        return {field: getattr(self, field) for field in _FIELDS}
+
+    def _replace(self, **changes):
+        """The container with other fields, which are known to be right."""
+        return self._new(self._as_dict() | changes)
+
+    def __setattr__(self, field, value):
+        raise AttributeError(
+            f"{_NAME}: expected no assignment to {field}, a container is immutable; do call "
+            "with_features or with_labels, which return a new one."
+        )
+
+    def __delattr__(self, field):
+        self.__setattr__(field, None)
+
+    def __getstate__(self):
+        return self._as_dict()
+
+    def __setstate__(self, state):
+        self._set(state)
+
+    # What the labels are
+
+    @property
+    def purified(self) -> bool:
+        """Whether a cleaner has set labels or statuses."""
+        return self.label_codes is not None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Hard labels of shape (n,), in the user's classes: purified, else the given ones.
+
+        In rows of status unknown, and in rows without a given label before purification, this is
+        the class of greatest `proba`: leave those rows out of training by `known`.
+
+        Raises
+        ------
+        ValueError
+            If a row has neither a label nor probabilities: see `labels_or_missing`.
+        """
+        codes = self._codes()
+        if (codes < 0).any():
+            raise ValueError(
+                f"{_NAME}: expected a label or probabilities in every row, got neither in "
+                f"{(codes < 0).sum()} rows, the first {int(np.argmax(codes < 0))}; do read "
+                ".labels_or_missing(), or purify the labels first."
+            )
+        return self.classes[codes]
+
+    @property
+    def status(self) -> np.ndarray | None:
+        """Status name of each row, shape (n,)."""
+        return None if self.status_codes is None else np.asarray(STATUSES)[self.status_codes]
+
+    @property
+    def known(self) -> np.ndarray:
+        """Mask of shape (n,) of the rows whose label may be trained on: status not unknown."""
+        if self.status_codes is not None:
+            return self.status_codes != _fields.UNKNOWN
+        return self._known_codes() >= 0
+
+    def labels_or_missing(self) -> np.ndarray:
+        """Hard labels of shape (n,), -1 in rows of status unknown or without a label.
+
+        That is scikit-learn's convention for semi-supervised learning: numeric classes give a
+        numeric array, strings and booleans an object array with the integer -1.
+
+        Raises
+        ------
+        ValueError
+            If -1 is a class and a label is missing.
+        """
+        return _labels.decode_labels(self._known_codes(), self.classes)
+
+    def given_labels(self) -> np.ndarray | None:
+        """The given labels in the user's classes, -1 where missing as in `labels_or_missing`."""
+        return None if self.given is None else _labels.decode_labels(self.given, self.classes)
+
+    def _known_codes(self):
+        if not self.purified:
+            return self._require(self.given)
+        if self.status_codes is None:
+            return self.label_codes
+        return np.where(self.status_codes == _fields.UNKNOWN, -1, self.label_codes)
+
+    def _codes(self):
+        if self.purified:
+            return self.label_codes
+        if self.proba is None:
+            return self._require(self.given)
+        best = self.proba.argmax(axis=1)
+        return best if self.given is None else np.where(self.given < 0, best, self.given)
+
+    def _require(self, codes):
+        if codes is None:
+            raise ValueError(
+                f"{_NAME}: expected a container with labels, got one of features alone; do pass y."
+            )
+        return codes
+
+    # New containers
+
+    def with_features(self, features: Any, inputs: Any = _KEEP) -> "LabelledSamples":
+        """The same labels on other features of the same rows (and other `inputs`, if named).
+
+        Raises
+        ------
+        ValueError
+            If the number of rows differs.
+        """
+        fields = self._as_dict() | {"feature_names": None}
+        opened = _fields.open_features(features)
+        fields.update({k: v for k, v in opened.items() if v is not None})
+        if inputs is not _KEEP:
+            fields["inputs"] = inputs
+        for field in ("features", "inputs"):
+            _fields.check_length(fields[field], len(self), field)
+        return self._new(fields)
+
+    def with_labels(
+        self,
+        *,
+        proba: Any = None,
+        label_codes: Any = None,
+        status: Any = None,
+        clean_proba: Any = _KEEP,
+        right_proba: Any = _KEEP,
+        weight: Any = _KEEP,
+        trusted: Any = _KEEP,
+    ) -> "LabelledSamples":
+        """The same features and given labels with other purified labels.
+
+        `proba`, `label_codes` and `status` are replaced together, so that they cannot contradict
+        each other: what is not named is None, and without arguments the purification is undone.
+        The other fields stay unless they are named.
+
+        Parameters
+        ----------
+        label_codes : array of int of shape (n,) or None
+            Positions in `classes`; None as for `labels` in the constructor.
+        proba, status, clean_proba, right_proba, weight, trusted
+            As in the constructor; `status` may be int8 positions in `STATUSES`.
+
+        Raises
+        ------
+        ValueError
+            As the constructor.
+        """
+        fields = self._as_dict()
+        fields.update(proba=proba, label_codes=label_codes, status_codes=status)
+        named = {
+            "clean_proba": clean_proba,
+            "right_proba": right_proba,
+            "weight": weight,
+            "trusted": trusted,
+        }
+        fields.update({k: v for k, v in named.items() if v is not _KEEP})
+        return self._new(_fields.checked(fields))
+
+    def with_classes(self, classes: Any) -> "LabelledSamples":
+        """The same labels counted in a class list that contains the container's own.
+
+        Raises
+        ------
+        ValueError
+            If a class of the container is not in `classes`.
+        """
+        if self.classes is None:
+            return self._replace(classes=_labels.check_classes(classes, _NAME))
+        if np.array_equal(self.classes, classes):
+            return self
+        places, classes = _labels.encode_labels(
+            self.classes, classes=classes, missing_label=None, name=_NAME
+        )
+        fields = self._as_dict() | {"classes": classes}
+        for field in ("given", "label_codes"):
+            codes = fields[field]
+            if codes is not None:
+                fields[field] = np.where(codes < 0, -1, places[codes])
+        if self.proba is not None:
+            fields["proba"] = np.zeros((len(self), len(classes)), dtype=self.proba.dtype)
+            fields["proba"][:, places] = self.proba
+        return self._new(fields)
+
+    # What scikit-learn asks of an array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the features."""
+        return tuple(self.features.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the features."""
+        return len(self.features.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the features."""
+        return self.features.dtype
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of the features."""
+        return self.shape[1]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> "LabelledSamples":
+        rows = _fields.open_rows(key, len(self))
+        fields = self._as_dict()
+        for field in _ROW_FIELDS:
+            if fields[field] is not None:
+                fields[field] = take_rows(fields[field], rows)
+        return self._new(fields)
+
+    def __array__(self, dtype=None, copy=None):
+        if not is_host(self.features):
+            raise TypeError(
+                f"{_NAME}: expected features on the host, got {type(self.features)} on a device; "
+                "do move them: samples.with_features(samples.features.get()) for CuPy, .cpu() for "
+                "torch."
+            )
+        if self.given is not None or self.purified:
+            warnings.warn(
+                f"{_NAME}: a bare array is made of the features, the labels are lost; read "
+                ".features where that is meant, or wrap the transformer in OnFeatures.",
+                LabelsDroppedWarning,
+                stacklevel=2,
+            )
+        return np.array(to_numpy(self.features), dtype=dtype, copy=copy)
+
+    # To look at
+
+    def to_frame(self, features: bool = False) -> Any:
+        """The label fields as a pandas DataFrame, one row a sample.
+
+        Parameters
+        ----------
+        features : bool, default=False
+            Whether the features come along, as columns of their own names, else x0, x1, ...
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns given and label (categorical, missing where there is none or the status is
+            unknown), status, label_proba, clean_proba, right_proba, weight, trusted: those that
+            the container has. Its index is that of the DataFrame the features came in.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed: ``pip install skclean[report]``.
+        """
+        from skclean._frame import samples_to_frame
+
+        return samples_to_frame(self, features)
+
+    def __repr__(self) -> str:
+        width = " x ".join(str(size) for size in self.shape[1:])
+        parts = [f"{len(self)} rows, {width} features, {self.dtype}"]
+        if self.classes is not None:
+            parts.append(f"{len(self.classes)} classes")
+        if self.given is not None:
+            parts.append(f"given: {(self.given >= 0).sum()}, missing: {(self.given < 0).sum()}")
+        if self.status_codes is not None:
+            counts = np.bincount(self.status_codes, minlength=len(STATUSES))
+            parts.append(", ".join(f"{s}: {c}" for s, c in zip(STATUSES, counts, strict=True) if c))
+        others = ("inputs", "proba", "clean_proba", "right_proba", "weight", "trusted")
+        held = [field for field in others if getattr(self, field) is not None]
+        if held:
+            parts.append("with " + ", ".join(held))
+        return f"{_NAME}({'; '.join(parts)})"

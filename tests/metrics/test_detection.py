@@ -1,0 +1,117 @@
+"""Detection scores and calibration error against slow twins."""
+
+import numpy as np
+import pytest
+
+from skclean.metrics import calibration_error, detection_scores
+
+
+def slow_detection(y_true, y_given, clean_proba, threshold):
+    """Precision, recall, F1 and AUC by counting rows and pairs of rows."""
+    tp = fp = fn = 0
+    for t, g, p in zip(y_true, y_given, clean_proba, strict=True):
+        flagged, wrong = p <= threshold, t != g
+        tp, fp, fn = tp + (flagged and wrong), fp + (flagged and not wrong), fn + (wrong > flagged)
+    right = [p for t, g, p in zip(y_true, y_given, clean_proba, strict=True) if t == g]
+    wrong = [p for t, g, p in zip(y_true, y_given, clean_proba, strict=True) if t != g]
+    pairs = [(r > w) + (r == w) / 2 for r in right for w in wrong]
+    return tp / (tp + fp), tp / (tp + fn), 2 * tp / (2 * tp + fp + fn), np.mean(pairs)
+
+
+def slow_calibration_error(correct, proba, n_bins):
+    """Equation 3 of Guo et al. (2017), "On Calibration of Modern Neural Networks"."""
+    error = 0.0
+    for b in range(n_bins):
+        low, high = b / n_bins, (b + 1) / n_bins
+        rows = [i for i, p in enumerate(proba) if low <= p < high or (p == 1 and b == n_bins - 1)]
+        if rows:
+            gap = np.mean([correct[i] for i in rows]) - np.mean([proba[i] for i in rows])
+            error += len(rows) / len(proba) * abs(gap)
+    return error
+
+
+def noisy(seed=0, n=200):
+    rng = np.random.default_rng(seed)
+    y_true = rng.integers(3, size=n)
+    y_given = np.where(rng.random(n) < 0.3, rng.integers(3, size=n), y_true)
+    clean_proba = np.clip((y_true == y_given) * 0.3 + rng.random(n) * 0.7, 0, 1).round(1)
+    return y_true, y_given, clean_proba
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.75])
+@pytest.mark.parametrize("names", [None, ["a", "bb", "c"]])
+def test_detection_scores_equal_their_slow_twin(threshold, names):
+    y_true, y_given, clean_proba = noisy()
+    expected = slow_detection(y_true, y_given, clean_proba, threshold)
+    if names:
+        y_true, y_given = np.array(names)[y_true], np.array(names)[y_given]
+    scores = detection_scores(y_true, y_given, clean_proba, threshold=threshold)
+    np.testing.assert_allclose(scores[:4], expected)
+    assert scores.flagged == (clean_proba <= threshold).mean()
+    assert scores.wrong == (y_true != y_given).mean() and scores.n == 200
+    assert list(scores._asdict())[:4] == ["precision", "recall", "f1", "auc"]
+
+
+def test_detection_scores_do_not_depend_on_the_order_of_rows():
+    y_true, y_given, clean_proba = noisy()
+    order = np.random.default_rng(1).permutation(len(y_true))
+    assert detection_scores(y_true, y_given, clean_proba) == pytest.approx(
+        detection_scores(y_true[order], y_given[order], clean_proba[order])
+    )
+
+
+def test_rows_that_were_not_judged_are_left_out():
+    y_true, y_given, clean_proba = noisy()
+    clean_proba[::3] = np.nan
+    rest = ~np.isnan(clean_proba)
+    scores = detection_scores(y_true, y_given, clean_proba)
+    assert scores == detection_scores(y_true[rest], y_given[rest], clean_proba[rest])
+    assert scores.n == rest.sum()
+
+
+def test_nothing_wrong_and_nothing_flagged_is_nan_without_a_warning():
+    scores = detection_scores([0, 1], [0, 1], [0.9, 0.8])
+    assert np.isnan(scores[:4]).all() and scores.flagged == scores.wrong == 0
+    scores = detection_scores([0, 1], [0, 1], [0.9, 0.1])
+    assert scores.precision == 0 and np.isnan(scores.recall) and scores.f1 == 0
+    scores = detection_scores([0, 1], [1, 0], [0.9, 0.8])
+    assert np.isnan(scores.precision) and scores.recall == 0 and scores.f1 == 0
+    assert np.isnan(scores.auc)
+
+
+@pytest.mark.parametrize("n_bins", [1, 3, 10])
+def test_calibration_error_equals_its_slow_twin(n_bins):
+    rng = np.random.default_rng(0)
+    proba = np.concatenate([rng.random(300), [0, 1, 1, 0.5]])
+    correct = rng.random(304) < proba**2
+    error = calibration_error(correct, proba, n_bins=n_bins)
+    assert error == pytest.approx(slow_calibration_error(correct, proba, n_bins), abs=1e-12)
+
+
+def test_calibration_error_of_calibrated_and_of_inverted_probabilities():
+    rng = np.random.default_rng(0)
+    proba = rng.random(100_000)
+    correct = rng.random(100_000) < proba
+    assert calibration_error(correct, proba) < 0.01
+    assert calibration_error([True, False], [0.0, 1.0]) == 1
+    assert calibration_error([True, False, True], [np.nan, np.nan, 1.0]) == 0
+    assert np.isnan(calibration_error([True], [np.nan]))
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: detection_scores([0, 1], [0], [0.5]), "as many true labels"),
+        (lambda: detection_scores([0, 1], [0, 1], [0.5]), "clean_proba of shape"),
+        (lambda: detection_scores([0, 1], [0, 1], [0.5, 2]), r"clean_proba in \[0, 1\]"),
+        (lambda: detection_scores([0, 1], [0, 1], [np.nan, np.nan]), "at least one row"),
+        (lambda: detection_scores([0, 1], ["0", "1"], [0.5, 0.5]), "labels of one type"),
+        (lambda: detection_scores([0, 1], [0, 1], [0.5, 0.5], threshold=2), "threshold"),
+        (lambda: calibration_error([1, 0], [0.5]), "proba of shape"),
+        (lambda: calibration_error([1, 0], [0.5, -1]), "proba in"),
+        (lambda: calibration_error([1, 0], [0.5, 1], n_bins=0), "n_bins"),
+    ],
+)
+def test_errors_say_what_was_expected(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,280 @@
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import SelectKBest
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skclean.compose import OnFeatures, PurifiedClassifier
+from skclean.samples import LabelledSamples
+
+RNG = np.random.default_rng(0)
+N = 90
+TRUTH = np.repeat([0, 1, 2], 30)
+X = RNG.standard_normal((N, 4)) + 2 * np.eye(3, 4)[TRUTH]
+NAMES = np.array(["ant", "bee", "cat"])
+GIVEN = NAMES[np.where(np.arange(N) % 5 == 0, (TRUTH + 1) % 3, TRUTH)]
+
+
+def samples(**changes):
+    """Every fifth given label is wrong: corrected, but unknown in the first ten rows."""
+    wrong = np.arange(N) % 5 == 0
+    status = np.where(wrong, "corrected", "kept")
+    status[:10] = "unknown"
+    fields = {
+        "proba": 0.9 * np.eye(3)[TRUTH] + 0.1 / 3,
+        "status": status,
+        "labels": NAMES[TRUTH],
+        "clean_proba": np.where(wrong, 0.1, 0.8),
+    }
+    return LabelledSamples(X, GIVEN, **(fields | changes))
+
+
+@pytest.mark.filterwarnings("ignore::skclean.exceptions.LabelsDroppedWarning")
+@parametrize_with_checks(
+    [
+        OnFeatures(),
+        OnFeatures(StandardScaler()),
+        OnFeatures(SelectKBest(k=1)),
+        PurifiedClassifier(),
+        PurifiedClassifier(GaussianNB(), use="soft"),
+        PurifiedClassifier(LinearSVC(), use="weights"),
+    ]
+)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+# OnFeatures
+
+
+def test_labels_travel_along():
+    before = samples(inputs=np.arange(N))
+    wrapped = OnFeatures(PCA(2, svd_solver="full"))
+    after = wrapped.fit_transform(before, GIVEN)
+    np.testing.assert_allclose(after.features, PCA(2, svd_solver="full").fit_transform(X))
+    for field in ("labels", "given", "status", "proba", "clean_proba", "inputs"):
+        np.testing.assert_array_equal(getattr(after, field), getattr(before, field))
+    np.testing.assert_allclose(wrapped.transform(before[5:9]).features, after.features[5:9])
+    assert wrapped.n_features_in_ == 4
+    assert wrapped.get_feature_names_out().tolist() == ["pca0", "pca1"]
+
+
+def test_without_a_transformer_nothing_changes():
+    np.testing.assert_array_equal(OnFeatures().fit_transform(samples()).features, X)
+
+
+def test_on_bare_arrays_it_is_the_transformer():
+    wrapped = OnFeatures(StandardScaler())
+    np.testing.assert_array_equal(wrapped.fit_transform(X), StandardScaler().fit_transform(X))
+    np.testing.assert_array_equal(wrapped.transform(X[:3]), wrapped.transformer_.transform(X[:3]))
+    assert wrapped.transform(samples()).labels[0] == "ant"
+
+
+def test_a_supervised_transformer_learns_from_the_purified_labels():
+    known = samples().known
+    expected = LinearDiscriminantAnalysis().fit(X[known], NAMES[TRUTH][known]).transform(X)
+    wrapped = OnFeatures(LinearDiscriminantAnalysis())
+    for result in (wrapped.fit_transform(samples(), GIVEN), wrapped.fit(samples()).transform(X)):
+        np.testing.assert_allclose(getattr(result, "features", result), expected)
+    bare = LabelledSamples(X)
+    expected = LinearDiscriminantAnalysis().fit(X, GIVEN).transform(X)
+    np.testing.assert_allclose(wrapped.fit_transform(bare, GIVEN).features, expected)
+
+
+def test_other_labels_beside_a_container_are_refused():
+    with pytest.raises(ValueError, match=r"OnFeatures: expected y equal.*18 rows, the first 0"):
+        OnFeatures(StandardScaler()).fit(samples(), NAMES[TRUTH])
+    with pytest.raises(NotFittedError):
+        OnFeatures(StandardScaler()).transform(X)
+    with pytest.raises(ValueError, match="transformer"):
+        OnFeatures("scale").fit(X)
+
+
+def test_frames_from_the_transformer():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    inner = StandardScaler().set_output(transform="pandas")
+    result = OnFeatures(inner).fit_transform(LabelledSamples(frame, GIVEN))
+    assert list(result.to_frame(features=True))[:4] == [f"x{j}" for j in range(4)]
+    assert isinstance(OnFeatures(inner).fit_transform(frame), pd.DataFrame)
+
+
+# PurifiedClassifier
+
+
+def assert_trained_as(classifier, expected):
+    np.testing.assert_array_equal(classifier.predict(X), expected.predict(X))
+    np.testing.assert_allclose(classifier.predict_proba(X), expected.predict_proba(X))
+    np.testing.assert_array_equal(classifier.classes_, NAMES)
+
+
+def test_hard_labels_without_the_unknown_rows():
+    known = np.arange(N) >= 10
+    expected = LogisticRegression(max_iter=1000).fit(X[known], NAMES[TRUTH][known])
+    assert_trained_as(PurifiedClassifier().fit(samples()), expected)
+    assert_trained_as(PurifiedClassifier().fit(samples(), GIVEN), expected)
+    poisoned = np.where(known[:, None], X, 1e6)
+    moved = samples().with_features(poisoned)
+    assert_trained_as(PurifiedClassifier().fit(moved), expected)
+
+
+def test_soft_labels():
+    known = np.arange(N) >= 10
+    soft = samples().proba[known]
+    expected = GaussianNB().fit(
+        np.repeat(X[known], 3, axis=0), np.tile(NAMES, known.sum()), sample_weight=soft.ravel()
+    )
+    assert_trained_as(PurifiedClassifier(GaussianNB(), use="soft").fit(samples()), expected)
+    weight = np.linspace(0, 1, N)
+    expected.fit(
+        np.repeat(X[known], 3, axis=0),
+        np.tile(NAMES, known.sum()),
+        sample_weight=(soft * weight[known, None]).ravel(),
+    )
+    weighted = samples(weight=weight)
+    assert_trained_as(PurifiedClassifier(GaussianNB(), use="soft").fit(weighted), expected)
+
+
+def test_soft_labels_of_next_to_no_probability_are_left_out():
+    class Counter(GaussianNB):
+        def fit(self, X, y, sample_weight=None):
+            self.n_ = len(X)
+            assert np.isclose(sample_weight.sum(), 80)
+            return super().fit(X, y, sample_weight)
+
+    proba = 0.996 * np.eye(3)[TRUTH] + 0.004 / 3
+    assert PurifiedClassifier(Counter(), use="soft").fit(samples(proba=proba)).estimator_.n_ == 80
+
+
+@pytest.mark.parametrize(
+    ("changes", "weight"),
+    [
+        ({"weight": np.linspace(0, 1, N)}, np.linspace(0, 1, N)),
+        # Corrected labels weigh as their own probability, .9 + .1 / 3, not as the given label's.
+        ({}, np.where(np.arange(N) % 5 == 0, 0.9 + 0.1 / 3, 0.8)),
+        ({"right_proba": np.full(N, 0.7)}, np.where(np.arange(N) % 5 == 0, 0.7, 0.8)),
+    ],
+)
+def test_weights(changes, weight):
+    known = np.arange(N) >= 10
+    expected = LogisticRegression(max_iter=1000)
+    expected.fit(X[known], NAMES[TRUTH][known], sample_weight=weight[known])
+    assert_trained_as(PurifiedClassifier(use="weights").fit(samples(**changes)), expected)
+
+
+def test_given_labels_that_nobody_purified_and_missing_ones():
+    y = GIVEN.astype(object)
+    y[:7] = None
+    expected = LogisticRegression(max_iter=1000).fit(X[7:], GIVEN[7:])
+    assert_trained_as(PurifiedClassifier().fit(LabelledSamples(X, y)), expected)
+
+
+def test_a_bare_array_trains_on_y():
+    expected = LogisticRegression(max_iter=1000).fit(X, GIVEN)
+    assert_trained_as(PurifiedClassifier().fit(X, GIVEN), expected)
+
+
+def test_never_a_silent_training_on_y():
+    for y in (GIVEN, None):
+        with pytest.raises(
+            ValueError, match="PurifiedClassifier: expected a container with labels"
+        ):
+            PurifiedClassifier().fit(LabelledSamples(X), y)
+    with pytest.raises(ValueError, match="expected y equal to the given labels"):
+        PurifiedClassifier().fit(samples(), NAMES[TRUTH])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "use", "changes", "message"),
+    [
+        (None, "labels", {"status": ["unknown"] * N}, "every row has status unknown.*lower"),
+        (None, "labels", {"status": ["unknown"] * 60 + ["kept"] * 30}, "got one class, .*cat"),
+        (None, "weights", {"weight": np.zeros(N)}, "weight 0"),
+        (None, "weights", {"weight": 1.0 * (np.arange(N) < 30)}, "got one class, .*ant"),
+        (None, "weights", {"clean_proba": None}, "weight or clean_proba"),
+        (None, "soft", {"proba": None, "status": None}, "proba in the container for use='soft'"),
+        (KNeighborsClassifier(), "soft", {}, "sample_weight.*got KNeighborsClassifier"),
+        (KNeighborsClassifier(), "weights", {}, "sample_weight.*got KNeighborsClassifier"),
+        (None, "hard", {}, "'use' parameter"),
+        ("svm", "labels", {}, "'estimator' parameter"),
+    ],
+)
+def test_what_is_refused(estimator, use, changes, message):
+    with pytest.raises(ValueError, match=message):
+        PurifiedClassifier(estimator, use=use).fit(samples(**changes))
+
+
+def test_a_class_that_vanishes_keeps_its_column():
+    status = np.where(TRUTH == 1, "unknown", "kept")
+    classifier = PurifiedClassifier().fit(samples(status=status))
+    np.testing.assert_array_equal(classifier.classes_, NAMES)
+    proba = classifier.predict_proba(X)
+    np.testing.assert_array_equal(proba[:, 1], 0)
+    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    scores = classifier.decision_function(X)
+    assert scores.shape == (N, 3) and np.isfinite(scores).all()
+    for outputs in (proba, scores):
+        np.testing.assert_array_equal(NAMES[outputs.argmax(axis=1)], classifier.predict(X))
+
+
+@pytest.mark.filterwarnings("error")
+def test_predictions_for_containers_and_arrays():
+    classifier = PurifiedClassifier().fit(samples())
+    for method in ("predict", "predict_proba", "decision_function"):
+        call = getattr(classifier, method)
+        np.testing.assert_array_equal(call(samples()), call(X))
+        np.testing.assert_array_equal(call(LabelledSamples(X)), call(X))
+    assert classifier.score(samples(), NAMES[TRUTH]) == classifier.score(X, NAMES[TRUTH]) > 0.8
+    assert classifier.n_features_in_ == 4
+    with pytest.raises(ValueError, match="X has 3 features, but PurifiedClassifier is expecting 4"):
+        classifier.predict(X[:, :3])
+
+
+def test_methods_are_those_of_the_estimator():
+    assert not hasattr(PurifiedClassifier(LinearSVC()), "predict_proba")
+    assert not hasattr(PurifiedClassifier(LinearSVC()).fit(samples()), "predict_proba")
+    assert hasattr(PurifiedClassifier(LinearSVC()), "decision_function")
+    assert not hasattr(PurifiedClassifier(GaussianNB()), "decision_function")
+
+
+def test_frames():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier = PurifiedClassifier().fit(LabelledSamples(frame, GIVEN), pd.Series(GIVEN))
+        np.testing.assert_array_equal(classifier.feature_names_in_, list("abcd"))
+        np.testing.assert_array_equal(
+            classifier.predict(frame), classifier.predict(LabelledSamples(frame))
+        )
+    with pytest.raises(ValueError, match="feature names should match"):
+        classifier.predict(frame[list("dcba")])
+
+
+def test_torch_features():
+    torch = pytest.importorskip("torch")
+    moved = samples().with_features(torch.from_numpy(X))
+    classifier = PurifiedClassifier().fit(moved)
+    np.testing.assert_array_equal(
+        classifier.predict(moved), PurifiedClassifier().fit(samples()).predict(X)
+    )
+
+
+def test_clone_parameters_and_pickle():
+    classifier = PurifiedClassifier(LogisticRegression(C=0.1), use="soft")
+    assert clone(classifier).get_params()["estimator__C"] == 0.1
+    classifier.set_params(estimator__C=2.0).fit(samples())
+    assert classifier.estimator_.C == 2.0
+    again = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(again.predict(X), classifier.predict(X))

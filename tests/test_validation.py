@@ -1,0 +1,228 @@
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+
+from skclean._array import to_numpy
+from skclean._validation import check_given_matches, check_groups, open_features, open_samples
+from skclean.samples import LabelledSamples
+
+X = np.arange(12.0).reshape(6, 2)
+Y = [0, 1, 2, 0, 1, 2]
+
+
+class Cleaner(BaseEstimator):
+    """Something to speak in errors."""
+
+
+def opened(X=X, y=Y, estimator=None, reset=True, require_labels=True, **options):
+    estimator = Cleaner() if estimator is None else estimator
+    return open_samples(
+        X, y, estimator=estimator, reset=reset, require_labels=require_labels, **options
+    )
+
+
+def test_array_and_labels():
+    cleaner = Cleaner()
+    samples = opened(estimator=cleaner, trusted=[True] + [False] * 5)
+    np.testing.assert_array_equal(samples.features, X)
+    np.testing.assert_array_equal(samples.given, Y)
+    np.testing.assert_array_equal(samples.trusted, [True] + [False] * 5)
+    assert cleaner.n_features_in_ == 2
+    assert not samples.purified
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (np.float16, np.float32),
+        (np.float32, np.float32),
+        (np.float64, np.float64),
+        (np.int64, np.float64),
+        (np.uint8, np.float64),
+        (bool, np.float64),
+        (object, np.float64),
+    ],
+)
+def test_dtypes(dtype, expected):
+    assert opened((X % 2).astype(dtype)).dtype == expected
+    assert opened(LabelledSamples((X % 2).astype(dtype), Y), None).dtype == expected
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nothing_is_copied(dtype, tmp_path):
+    for features in (
+        X.astype(dtype),
+        np.asfortranarray(X.astype(dtype)),
+        X.astype(dtype)[::-2],
+        np.memmap(tmp_path / "x", dtype=dtype, mode="w+", shape=(6, 2)),
+    ):
+        y = Y[: len(features)]
+        assert np.shares_memory(opened(features, y).features, features)
+        assert np.shares_memory(opened(LabelledSamples(features, y), None).features, features)
+        assert features.flags.writeable
+
+
+def test_every_library_stays_where_it_is(xp):
+    cleaner = Cleaner()
+    features = xp.asarray(X.astype(np.float32))
+    samples = opened(features, estimator=cleaner)
+    assert type(samples.features) is type(features)
+    np.testing.assert_array_equal(to_numpy(samples.features), X)
+    assert cleaner.n_features_in_ == 2
+    integers = opened(xp.asarray(X.astype(np.int64)))
+    assert to_numpy(integers.features).dtype == np.float64
+    for bad, message in [
+        (X[:, :1], "X has 1 features, but Cleaner is expecting 2"),
+        (X[:, 0], "Reshape your data"),
+        (np.where(X == 3, np.nan, X), "NaN"),
+        (np.where(X == 3, np.inf, X), "inf"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            open_features(xp.asarray(bad), estimator=cleaner, reset=False)
+    with pytest.raises(ValueError, match="sample"):
+        opened(xp.asarray(X[:0]), [])
+    with pytest.raises(ValueError, match="omplex"):
+        opened(xp.asarray(X * 1j))
+
+
+def test_torch_half_precision():
+    torch = pytest.importorskip("torch")
+    for dtype in (torch.float16, torch.bfloat16):
+        assert opened(torch.ones(6, 2, dtype=dtype)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "options", "message"),
+    [
+        (X, None, {}, "requires y to be passed, but the target y is None"),
+        (X, [0] * 6, {}, r"at least two classes, got one class, .*0.* in 6 sample"),
+        (X, [None] * 6, {}, "got no label in 6"),
+        (X[:1], [1], {}, "one class"),
+        (X, Y[:5], {}, "expected y of 6 rows.*got 5.*inconsistent numbers of samples"),
+        (X, np.column_stack([Y, Y]), {}, "1d array"),
+        (X, [0.1, 0.2, 0.3, 1, 2, 3], {}, "Cleaner: Unknown label type: continuous"),
+        (X, [0, 1, np.inf, 0, 1, 2], {}, "infinity"),
+        (X[:0], [], {}, "0 sample"),
+        (X[:, :0], Y, {}, "0 feature"),
+        (X[:, 0], Y, {}, "Reshape your data"),
+        (np.where(X == 3, np.nan, X), Y, {}, "NaN"),
+        (np.where(X == 3, np.inf, X), Y, {}, "infinity"),
+        (X * 1j, Y, {}, "Complex data not supported"),
+        (X, Y, {"trusted": [0, 3]}, "Cleaner: expected trusted as a boolean mask"),
+        (X, Y, {"trusted": np.ones(5, bool)}, r"trusted of shape \(6,\).*got \(5,\)"),
+        (X, [0, 1, None, 0, 1, 2], {"trusted": np.ones(6, bool)}, "got none in row 2"),
+        (LabelledSamples(X), None, {}, "requires y to be passed, but the target y is None"),
+        (LabelledSamples(X, Y), Y[::-1], {}, "other labels in 4 rows, the first 0"),
+        (LabelledSamples(X, Y), Y[:5], {}, "expected y of 6 rows, got 5"),
+        (
+            LabelledSamples(X, Y, trusted=np.eye(6, dtype=bool)[0]),
+            None,
+            {"trusted": np.ones(6, bool)},
+            "trusted equal to that of the container",
+        ),
+    ],
+)
+def test_what_is_refused(X, y, options, message):
+    with pytest.raises(ValueError, match=message):
+        opened(X, y, **options)
+
+
+def test_sparse_is_refused():
+    sparse = pytest.importorskip("scipy.sparse")
+    for matrix in (sparse.csr_matrix(X), sparse.coo_array(X)):
+        with pytest.raises(ValueError, match=r"Cleaner: expected dense.*TruncatedSVD"):
+            opened(matrix)
+
+
+def test_the_labels_of_a_container_win():
+    samples = LabelledSamples(X, ["u", "v", None, "u", "v", "v"], inputs=X)
+    for y in (
+        None,
+        ["u", "v", None, "u", "v", "v"],
+        ["u", "v", -1, "u", "v", "v"],
+        np.array(["u", "v", "", "u", "v", "v"]),
+    ):
+        result = opened(samples, y)
+        np.testing.assert_array_equal(result.given, [0, 1, -1, 0, 1, 1])
+        np.testing.assert_array_equal(result.inputs, X)
+    with pytest.raises(ValueError, match="other labels in 1 rows, the first 2"):
+        opened(samples, ["u", "v", "u", "u", "v", "v"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_container_and_y_of_another_missing_label():
+    samples = LabelledSamples(X, [0, 1, 9, 0, 1, 1], missing_label=9)
+    assert opened(samples, [0, 1, 9, 0, 1, 1]).given[2] == -1
+    samples = LabelledSamples(X, [0, 1, -1, 2, 1, 1], missing_label=-1)
+    assert opened(samples, [0.0, 1, np.nan, 2, 1, 1]).given[2] == -1
+
+
+def test_y_joins_a_container_without_labels():
+    samples = opened(LabelledSamples(X, classes=[0, 1, 2, 3], inputs=X), Y)
+    np.testing.assert_array_equal(samples.given, Y)
+    np.testing.assert_array_equal(samples.classes, [0, 1, 2, 3])
+    assert samples.inputs is not None
+
+
+def test_purified_labels_stay():
+    before = LabelledSamples(X, Y, proba=np.eye(3)[Y], status=["kept"] * 6)
+    assert opened(before, Y).proba is before.proba
+
+
+def test_no_row_and_no_label_are_fine_outside_fit():
+    cleaner = Cleaner()
+    opened(estimator=cleaner)
+    assert len(opened(X[:0], None, cleaner, reset=False, require_labels=False)) == 0
+    assert opened(X, None, cleaner, reset=False, require_labels=False).given is None
+
+
+def test_missing_label_is_handed_on():
+    with pytest.warns(UserWarning, match="Cleaner: 2 rows"):
+        opened(y=[0, 1, 2, 0, -1, -1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        samples = opened(y=[0, 1, 2, 0, -1, -1], missing_label=-1)
+        np.testing.assert_array_equal(samples.given, [0, 1, 2, 0, -1, -1])
+        samples = opened(y=[0, 1, 2, 0, -1, -1], missing_label=None)
+        np.testing.assert_array_equal(samples.classes, [-1, 0, 1, 2])
+
+
+def test_feature_names():
+    pd = pytest.importorskip("pandas")
+    cleaner, frame = Cleaner(), pd.DataFrame(X, columns=["u", "v"], index=list("abcdef"))
+    samples = opened(frame, estimator=cleaner)
+    assert cleaner.feature_names_in_.tolist() == ["u", "v"] == samples.feature_names.tolist()
+    assert samples.index.tolist() == list("abcdef")
+    next_one = Cleaner()
+    opened(samples, Y, estimator=next_one)
+    assert next_one.feature_names_in_.tolist() == ["u", "v"]
+    turned = LabelledSamples(frame[["v", "u"]], Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened(samples, Y, next_one, reset=False)
+        opened(frame, Y, next_one, reset=False)
+    with pytest.raises(ValueError, match="feature names should match"):
+        opened(turned, None, next_one, reset=False)
+    opened(X, estimator=next_one)
+    assert not hasattr(next_one, "feature_names_in_")
+
+
+def test_given_matches():
+    samples = LabelledSamples(X, Y)
+    check_given_matches(samples, Y, Cleaner())
+    check_given_matches(samples, None, Cleaner())
+    with pytest.raises(ValueError, match="Cleaner: expected a container with labels"):
+        check_given_matches(LabelledSamples(X), Y, Cleaner())
+    predicted = LabelledSamples(X, classes=[0, 1, 2], proba=np.eye(3)[Y], status=["predicted"] * 6)
+    check_given_matches(predicted, None, Cleaner())
+    with pytest.raises(ValueError, match="expected y=None"):
+        check_given_matches(predicted, Y, Cleaner())
+
+
+def test_groups():
+    assert check_groups(None, 6, Cleaner()) is None
+    np.testing.assert_array_equal(check_groups(list("zazzaz"), 6, Cleaner()), [1, 0, 1, 1, 0, 1])
+    with pytest.raises(ValueError, match=r"groups of shape \(6,\)"):
+        check_groups([1, 2], 6, Cleaner())
