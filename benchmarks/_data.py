@@ -3,8 +3,8 @@
 The data is not part of the repository. A folder given by --data holds
 
 - banking77.npz: X_train (n, d) sentence embeddings of the questions, y_train their intents;
-- cifar10n/embeddings.npz: train (50000, d), and cifar10n/labels.npz: clean, aggre, random1 and worse,
-  each (m,) for the first m rows.
+- cifar10n/embeddings.npz: train (50000, d), and cifar10n/labels.npz: clean, aggre, random1 and
+  worse, each (m,) for the first m rows.
 """
 
 from pathlib import Path

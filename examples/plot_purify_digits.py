@@ -2,8 +2,8 @@
 Purify the labels of digits
 ===========================
 
-Four labels in ten of scikit-learn's digits are drawn at random. Three pipelines find the wrong ones,
-replace them and train a classifier on what they believe; the thresholds of one are then
+Four labels in ten of scikit-learn's digits are drawn at random. Two pipelines find the wrong ones,
+replace them and train a classifier on what they believe; the threshold of one is then
 cross-validated on the noisy labels alone.
 """
 
@@ -29,8 +29,8 @@ print(f"{'labels as given':34} {np.mean(y_noisy == y_train):12.3f} {noisy:15.3f}
 
 # %%
 # REED's pipeline: the loss tells which labels are wrong, a second mixture which predictions are
-# credible; the library's own cleaner; and the two together. Rows whose label nobody can tell
-# (status unknown) are left out of the training.
+# credible. The library's own cleaner does both by one likelihood. Rows whose label nobody can
+# tell (status unknown) are left out of the training.
 
 pipelines = {
     "GMMCleaner, CredibilityRelabeler": [

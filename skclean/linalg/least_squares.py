@@ -35,7 +35,7 @@ class LinearMap:
 
 @dataclass
 class LandmarkMap:
-    """phi(x)_j = exp(-|x - l_j|^2 / s^2) for landmarks l_j: the Nyström features of a Gaussian kernel.
+    """phi(x)_j = exp(-|x - l_j|^2 / s^2), l_j the landmarks: Nyström features of a Gaussian kernel.
 
     Computed in float32: the features lie in [0, 1].
 
@@ -93,16 +93,21 @@ def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMa
     rng : numpy.random.RandomState
     """
     xp = array_namespace(X)
-    center = _column_means(X)
     rows = np.sort(rng.permutation(X.shape[0])[:n_landmarks])
-    landmarks = take_rows(X, rows) - center
+    landmarks = take_rows(X, rows)
+    # The median: one row far out would move the mean away from all others, to where differences of
+    # float32 squares are lost.
+    center = from_numpy(np.median(to_numpy(landmarks), axis=0), landmarks)
+    landmarks = landmarks - center
     norm = float(xp.max(xp.abs(landmarks))) or 1.0
-    landmarks = xp.astype(landmarks / norm, xp.float32)
+    landmarks = landmarks / norm
     distance = to_numpy(_distances(landmarks))
-    apart = distance[distance > 1e-6 * max(float(distance.max()), 1e-30)]
+    square = to_numpy(xp.sum(landmarks**2, axis=1))
+    # Rounding keeps duplicates apart by about that much.
+    apart = distance[distance > 1e-6 * np.maximum(square[:, None], square)]
     width = float(np.median(apart)) if len(apart) else 1.0
     scale = (gamma / width) ** 0.5
-    return LandmarkMap(center, scale / norm, landmarks * scale)
+    return LandmarkMap(center, scale / norm, xp.astype(landmarks * scale, xp.float32))
 
 
 @dataclass
