@@ -107,7 +107,7 @@ def histogram_moments(x: Any, n_bins: int) -> tuple[np.ndarray, np.ndarray, np.n
     """
     sums = np.zeros((3, n_bins))
     for start in range(0, x.shape[0], _CHUNK):
-        sums += _bin_sums(x[start : start + _CHUNK], n_bins)
+        sums += _bin_sums(x[start : min(start + _CHUNK, x.shape[0])], n_bins)
     held = np.flatnonzero(sums[0])
     count, mean = sums[0, held], sums[1, held] / sums[0, held]
     variance = np.maximum(sums[2, held] / count - mean**2, 0)

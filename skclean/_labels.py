@@ -100,7 +100,7 @@ def decode_labels(codes: np.ndarray, classes: np.ndarray, missing_label: int = -
     missing = codes < 0
     if not missing.any():
         return classes[codes]
-    if np.any(classes == missing_label):
+    if _family(classes) == "number" and np.any(classes == missing_label):
         raise ValueError(
             f"LabelledSamples: expected classes other than {missing_label}, which marks the "
             f"{missing.sum()} rows without a label, got {short(classes)}; do rename the class, "

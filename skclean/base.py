@@ -158,11 +158,40 @@ class BaseCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         ------
         NotFittedError
             Before `fit`.
+        ValueError
+            If the cleaner does not tell how likely the given labels are right.
         """
         check_is_fitted(self)
         rows = self._purified
+        if rows.clean_proba is None:
+            raise ValueError(
+                f"{type(self).__name__}: expected a cleaner that gives clean_proba, got none from "
+                "this fit; do use another cleaner, e.g. TransitionCleaner."
+            )
         flagged = ~np.isin(rows.status_codes, (KEPT, TRUSTED))
         return audit_labels(self.clean_proba_, flagged, rows.given, self.classes_)
+
+    def set_output(self, *, transform: Any = None) -> Self:
+        """Accept the default output alone: a DataFrame would lose the labels.
+
+        With this, ``Pipeline.set_output(transform="default")`` works.
+
+        Parameters
+        ----------
+        transform : {"default", None}
+
+        Raises
+        ------
+        ValueError
+            For "pandas" and "polars".
+        """
+        if transform not in (None, "default"):
+            raise ValueError(
+                f"{type(self).__name__}: expected transform='default', got {transform!r}: the "
+                "labels travel in a LabelledSamples, which a DataFrame would lose; do set the "
+                "output of the steps before, or call .to_frame() on the result."
+            )
+        return self
 
     def _fit(self, X, y, trusted, groups):
         self._validate_params()
@@ -179,14 +208,14 @@ class BaseCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.classes_ = purified.classes
         self.label_distributions_ = purified.proba
         self.transduction_ = purified.labels
-        for field in ("clean_proba", "right_proba"):
-            values = getattr(purified, field)
-            if values is not None:
-                setattr(self, f"{field}_", values)
-            elif hasattr(self, f"{field}_"):
-                delattr(self, f"{field}_")
+        learned = {"clean_proba_": purified.clean_proba, "right_proba_": purified.right_proba}
         if purified.clean_proba is not None:
-            self.noise_rate_ = float(1 - np.nanmean(purified.clean_proba))
+            learned["noise_rate_"] = float(1 - np.nanmean(purified.clean_proba))
+        for attribute in ("clean_proba_", "right_proba_", "noise_rate_"):
+            if learned.get(attribute) is not None:
+                setattr(self, attribute, learned[attribute])
+            elif hasattr(self, attribute):
+                delattr(self, attribute)
         # The features of the fit are not kept: the index knows its rows by their projections.
         self._purified = purified._replace(features=np.empty((len(purified), 0)), inputs=None)
         self._rows = RowIndex(samples.features, _outcomes(purified), purified.given)

@@ -110,6 +110,22 @@ class OnFeatures(TransformerMixin, MetaEstimatorMixin, BaseEstimator, auto_wrap_
             return X.with_features(self.transformer_.transform(X.features))
         return self.transformer_.transform(X)
 
+    def set_output(self, *, transform: Any = None) -> Self:
+        """Accept the default output alone: a DataFrame would lose the labels.
+
+        Raises
+        ------
+        ValueError
+            For "pandas" and "polars".
+        """
+        if transform not in (None, "default"):
+            raise ValueError(
+                f"OnFeatures: expected transform='default', got {transform!r}: the labels travel "
+                "in a LabelledSamples, which a DataFrame would lose; do set the output of the "
+                "steps before, or call .to_frame() on the result."
+            )
+        return self
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the features that the transformer puts out."""
         check_is_fitted(self)

@@ -342,7 +342,6 @@ def test_pandas_output_is_not_forced_on_containers(blobs):
     with sklearn.config_context(transform_output="pandas"):
         whole = pipeline().fit(X, y)[:-1].transform(X)
     assert isinstance(whole, LabelledSamples)
-    assert not hasattr(CentroidCleaner(), "set_output")
     np.testing.assert_array_equal(whole.labels, pipeline().fit(X, y)[:-1].transform(X).labels)
     np.testing.assert_array_equal(
         CentroidCleaner().fit(X, y).get_feature_names_out(), ["x0", "x1", "x2", "x3"]
@@ -386,3 +385,29 @@ def test_a_cleaner_that_lacks_its_methods_says_so(blobs):
 
     with pytest.raises(NotImplementedError, match="Empty must define _fit_samples"):
         Empty().fit(X, y)
+
+
+def test_the_default_output_alone_is_accepted(blobs):
+    X, _, y = blobs
+    cleaner = CentroidCleaner()
+    assert cleaner.set_output(transform="default") is cleaner
+    assert cleaner.set_output() is cleaner
+    with pytest.raises(ValueError, match="which a DataFrame would lose; do set the output"):
+        cleaner.set_output(transform="pandas")
+    assert isinstance(cleaner.fit_transform(X, y), LabelledSamples)
+
+
+def test_a_cleaner_without_clean_proba_has_no_audit(blobs):
+    X, _, y = blobs
+
+    class Silent(CentroidCleaner):
+        def _judge(self, samples):
+            judged = super()._judge(samples)
+            return judged if self.threshold == 0.5 else judged._replace(clean_proba=None)
+
+    cleaner = Silent().fit(X, y)
+    assert cleaner.audit().n_labels == 300 and 0 < cleaner.noise_rate_ < 1
+    cleaner.set_params(threshold=0.4).fit(X, y)
+    assert not hasattr(cleaner, "noise_rate_") and not hasattr(cleaner, "clean_proba_")
+    with pytest.raises(ValueError, match="Silent: expected a cleaner that gives clean_proba"):
+        cleaner.audit()

@@ -187,7 +187,7 @@ class GMMCleaner(BaseCleaner):
 
 
 def _refined(samples):
-    """w onehot(given) + (1 - w) p, p without the given label (DivideMix's co-refinement)."""
+    """W onehot(given) + (1 - w) p, p without the given label (DivideMix's co-refinement)."""
     rows = np.flatnonzero(samples.given >= 0)
     proba = samples.proba.copy()
     others, clean = proba[rows], samples.clean_proba[rows]

@@ -1,0 +1,1 @@
+"""Scores in; probabilities, labels and weights out."""

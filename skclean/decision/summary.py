@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-#: Labels look clean where at most this share of them is flagged.
+#: Labels look clean where at most this share of them is flagged, and at most `DOUBTED_SHARE` of
+#: them is expected to be wrong.
 CLEAN_SHARE = 0.01
+DOUBTED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class LabelAudit:
     n_flagged : int
         Rows whose label was not kept.
     looks_clean : bool
-        Whether at most 1 % of the labels were flagged.
+        Whether at most 1 % of the labels were flagged, and at most 5 % are expected to be wrong.
     worst_classes : list of tuple of (label, float)
         Up to five classes by expected share of wrong labels among the rows given that label.
     """
@@ -78,7 +80,8 @@ def audit_labels(
         counts, 1
     )
     worst = [(classes[k].item(), float(share[k])) for k in np.argsort(-share)[:5] if counts[k]]
-    return LabelAudit(n, expected, interval, n_flagged, n_flagged <= CLEAN_SHARE * max(n, 1), worst)
+    looks_clean = n_flagged <= CLEAN_SHARE * n and expected <= DOUBTED_SHARE * n
+    return LabelAudit(n, expected, interval, n_flagged, looks_clean, worst)
 
 
 def soft_transition(given: np.ndarray, proba: np.ndarray) -> np.ndarray:

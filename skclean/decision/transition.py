@@ -5,8 +5,9 @@ class, so the two together identify the noise. With scores s_i in R^C standardis
 
     q_i = softmax(tau s_i + c * s_i^2 + D^T f_i + b),    p(given = k | i) = sum_y q_iy T_yk,
 
-f_i = [s_i, s_i^2] up to `QUADRATIC_CLASSES` classes and s_i beyond, the model maximises the
-likelihood of the given labels over tau, c, b, D and the transition matrix T:
+f_i = [s_i, s_i^2] up to `QUADRATIC_CLASSES` classes, s_i up to `MIXING_CLASSES` and D = 0 beyond,
+the model maximises the likelihood of the given labels over tau, c, b, D and the transition matrix
+T:
 
 - D has a normal prior whose precision is chosen by the evidence of the labels (MacKay's
   fixed point, with a Kronecker-factored curvature);
@@ -36,10 +37,12 @@ from skclean.linalg.softmax import softmax
 
 #: Up to that many classes, squares of all scores speak for every class.
 QUADRATIC_CLASSES = 32
-#: The fit starts from much noise: labels are believed as the evidence for them comes in.
-START_RATE = 0.6
-#: Up to that many classes, BLAS runs on one thread.
-SMALL = 128
+#: Up to that many classes, scores of the other classes speak for a class; beyond, that would be a
+#: million parameters.
+MIXING_CLASSES = 128
+#: The fit starts from this share of the noise of uniformly random labels: labels are believed as
+#: the evidence for them comes in.
+START_NOISE = 2 / 3
 _TINY = 1e-30
 
 
@@ -55,8 +58,8 @@ class TransitionModel:
         Standardisation of the scores.
     square_center, square_scale : ndarray of shape (C, 1), float
         Standardisation of their squares.
-    linear : ndarray of shape (P, C)
-        D with tau on the diagonal of its first C rows.
+    linear : ndarray of shape (P, C) or (1, C)
+        D plus tau on the diagonal of its first C rows; tau for every class where D = 0.
     curve : ndarray of shape (C,)
         c.
     bias : ndarray of shape (C,)
@@ -128,7 +131,7 @@ class TransitionModel:
         xp = array_namespace(s)
         n_classes = len(self.curve)
         linear = _cast(self.linear.T, s)
-        z = xp.matmul(linear[:, :n_classes], s)
+        z = linear * s if linear.shape[1] == 1 else xp.matmul(linear[:, :n_classes], s)
         if linear.shape[1] > n_classes:
             z += xp.matmul(linear[:, n_classes:], squares)
         z += _cast(self.curve[:, None], s) * squares
@@ -175,7 +178,7 @@ def fit_transition(
     n_classes = scores.shape[1]
     trace: list[float] = []
     # Threads cost more than they bring in products with a small matrix.
-    with threadpool_limits(1 if n_classes <= SMALL else None, user_api="blas"):
+    with threadpool_limits(1 if n_classes <= MIXING_CLASSES else None, user_api="blas"):
         fit = _Fit(scores, given, trusted)
         fit.warm_up()
         model = fit.model
@@ -210,15 +213,16 @@ class _Fit:
         rows = to_numpy(scores).astype(np.float64)
         center = rows.mean(axis=0)
         scale = float(np.sqrt(np.mean((rows - center) ** 2))) or 1.0
-        eye = np.eye(n_classes)
+        eye, rate = np.eye(n_classes), START_NOISE * (1 - 1 / n_classes)
+        self.mixing = n_classes <= MIXING_CLASSES
         self.prior = TransitionPrior()
         self.model = TransitionModel(
-            transition=START_RATE / (n_classes - 1) * (1 - eye) + (1 - START_RATE) * eye,
+            transition=rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye,
             center=center,
             scale=scale,
             square_center=np.zeros((n_classes, 1)),
             square_scale=1.0,
-            linear=np.eye(n_classes * (1 + (n_classes <= QUADRATIC_CLASSES)), n_classes),
+            linear=np.ones((1, n_classes)),
             curve=np.zeros(n_classes),
             bias=np.zeros(n_classes),
         )
@@ -227,14 +231,17 @@ class _Fit:
         self.model.square_center = squares.mean(axis=1, dtype=np.float64, keepdims=True)
         self.model.square_scale = float((squares - self.model.square_center).std()) or 1.0
         self.squares = self.model._squares(self.s)
+        self.tau, self.D, self.precision = 1.0, np.zeros((0, n_classes)), float(n_classes)
+        if not self.mixing:
+            return
         self.f = self.s
         if n_classes <= QUADRATIC_CLASSES:
             self.f = self.xp.concat([self.s, self.squares])
+        self.D = np.zeros((self.f.shape[0], n_classes))
         gram = self.xp.matmul(self.f, self.f.T)
         values, self.directions = self.xp.linalg.eigh(gram)
         self.energy = np.maximum(to_numpy(values).astype(np.float64), 0)
         self.leverage = self.xp.matmul(self.directions.T, self.f) ** 2
-        self.precision = float(n_classes)
 
     def factor(self, transition):
         """P(given_i | true = y) as (C, n): a column of T for noisy rows, the label for trusted."""
@@ -243,7 +250,7 @@ class _Fit:
         return _cast(np.ascontiguousarray(table.T), self.s)
 
     def posterior(self, proba, factor):
-        """gamma (C, n) and the likelihood (n,) of the given labels."""
+        """Gamma (C, n) and the likelihood (n,) of the given labels."""
         gamma = proba * factor
         likelihood = self.xp.sum(gamma, axis=0) + _TINY
         gamma /= likelihood
@@ -266,7 +273,7 @@ class _Fit:
             factor = part.factor(self.model.transition)
 
             def loss(theta, factor=factor):
-                tau = np.exp(theta[-1])
+                tau = float(np.exp(theta[-1]))
                 proba = softmax(tau * part.s + _cast(theta[:-1, None], part.s))
                 gamma, likelihood = part.posterior(proba, factor)
                 residual = proba - gamma
@@ -276,52 +283,55 @@ class _Fit:
 
             found = minimize(loss, theta, jac=True, method="L-BFGS-B", options={"maxiter": 4})
             theta = found.x
-            tau = np.exp(theta[-1])
+            tau = float(np.exp(theta[-1]))
             proba = softmax(tau * part.s + _cast(theta[:-1, None], part.s))
             _, now = part.update_transition(proba)
             if abs(now - last) < tol:
                 break
             last = now
-        self.model.bias = theta[:-1]
-        self.model.linear[:n_classes] = tau * np.eye(n_classes)
+        self.model.bias, self.tau = theta[:-1], tau
 
     def climb(self, max_iter=8):
         """A few steps of L-BFGS on the penalised likelihood over tau, c, b and D, at fixed T."""
-        model, n_classes = self.model, len(self.model.bias)
-        factor, shape = self.factor(model.transition), model.linear.shape
-        tau = float(np.trace(model.linear[:n_classes]) / n_classes)
-        eye = np.eye(*shape)
+        factor = self.factor(self.model.transition)
+        theta = np.concatenate([self.D.ravel(), self.model.bias, self.model.curve, [self.tau]])
+        options = {"maxiter": max_iter}
+        found = minimize(self.loss, theta, (factor,), jac=True, method="L-BFGS-B", options=options)
+        self.unpack(found.x)
 
-        def unpack(theta):
-            D, rest = theta[: model.linear.size].reshape(shape), theta[model.linear.size :]
-            model.linear, model.bias = D + rest[-1] * eye, rest[:n_classes]
-            model.curve = rest[n_classes:-1]
-            return D
+    def unpack(self, theta):
+        """Take over D, b, c and tau, written one after the other."""
+        n_classes = len(self.model.bias)
+        self.D = theta[: self.D.size].reshape(self.D.shape)
+        self.model.bias, self.model.curve = theta[self.D.size : -1].reshape(2, n_classes)
+        self.tau = float(theta[-1])
+        if self.mixing:
+            self.model.linear = self.D + self.tau * np.eye(*self.D.shape)
+        else:
+            self.model.linear = np.full((1, n_classes), self.tau)
 
-        def loss(theta):
-            D = unpack(theta)
-            proba = softmax(model._logits(self.s, self.squares))
-            gamma, likelihood = self.posterior(proba, factor)
-            residual = proba - gamma
+    def loss(self, theta, factor):
+        """Penalised negative log-likelihood per row at fixed T, and its gradient."""
+        self.unpack(theta)
+        proba = softmax(self.model._logits(self.s, self.squares))
+        gamma, likelihood = self.posterior(proba, factor)
+        residual = proba - gamma
+        penalty = 0.5 * self.precision * np.sum(self.D**2)
+        if self.mixing:
             g = to_numpy(self.xp.matmul(self.f, residual.T)).astype(np.float64)
-            penalty = 0.5 * self.precision * np.sum(D**2)
-            gradient = [
-                (g + self.precision * D).ravel(),
-                _row_sums(residual),
-                _row_sums(residual * self.squares),
-                [np.trace(g[:n_classes])],
-            ]
-            value = penalty / self.n - self.mean_log(likelihood)
-            return value, np.concatenate(gradient) / self.n
-
-        D = getattr(self, "D", np.zeros(shape))
-        tau = getattr(self, "tau", tau)
-        theta = np.concatenate([D.ravel(), model.bias, model.curve, [tau]])
-        found = minimize(loss, theta, jac=True, method="L-BFGS-B", options={"maxiter": max_iter})
-        self.D, self.tau = unpack(found.x), found.x[-1]
+            along = np.trace(g[: len(self.model.bias)])
+        else:
+            g, along = self.D, float(self.xp.sum(residual * self.s))
+        gradient = [
+            (g + self.precision * self.D).ravel(),
+            _row_sums(residual),
+            _row_sums(residual * self.squares),
+            [along],
+        ]
+        return penalty / self.n - self.mean_log(likelihood), np.concatenate(gradient) / self.n
 
     def leave_one_out(self):
-        """q of each row without its own label, and the next precision of the prior of D.
+        """Q of each row without its own label, and the next precision of the prior of D.
 
         With the curvature E[f f^T] x E[g g^T] (g = q - gamma the gradient of a row), dropping a
         row moves its logits by sum_a (u_a' f)^2 / (e_a l_b + precision) along eigenvector b of
@@ -330,6 +340,8 @@ class _Fit:
         xp = self.xp
         z = self.model._logits(self.s, self.squares)
         proba = softmax(z)
+        if not self.mixing:
+            return proba
         gamma, _ = self.posterior(proba, self.factor(self.model.transition))
         residual = proba - gamma
         outer = to_numpy(xp.matmul(residual, residual.T)).astype(np.float64) / self.n

@@ -5,6 +5,8 @@ from scipy.special import gammaln
 
 #: Strengths that are tried, in rows of data.
 _STRENGTHS = np.geomspace(0.3, 1e6, 24)
+#: Of more entries, every k-th row of the counts is looked at.
+_MAX_ENTRIES = 200_000
 
 
 class TransitionPrior:
@@ -44,7 +46,9 @@ class TransitionPrior:
             - gammaln(k * (1 - rate))
         ).sum(axis=1)
         self.rate_strength = _STRENGTHS[int(np.argmax(likelihood))]
-        others = counts[~np.eye(n_classes, dtype=bool)]
+        step = -(-counts.size // _MAX_ENTRIES)
+        others = counts[::step][~np.eye(n_classes, dtype=bool)[::step]]
+        errors = errors[::step]
         likelihood = [
             np.sum(gammaln(k) - gammaln(k + errors))
             + np.sum(gammaln(k / (n_classes - 1) + others))

@@ -1,12 +1,13 @@
 """Scores of rows that have not seen their own label: what every cleaner starts from."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 
 from skclean._array import array_namespace, from_numpy, take_rows, to_numpy
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
@@ -31,12 +32,15 @@ class Evidence:
         None where the user brought probabilities.
     source : str
         Where the scores come from, in words.
+    raw : bool
+        Whether they are the regression's own scores, else logarithms of probabilities.
     """
 
     scores: Any
     temperature: float
     model: Any
     source: str
+    raw: bool = False
 
     def proba(self, scores: Any | None = None) -> np.ndarray:
         """Class probabilities (n, C) of scores, by default those of the fit."""
@@ -60,7 +64,7 @@ class Evidence:
                     " or set estimator."
                 )
             return log_proba(samples.proba)
-        return _score(self.model, samples.features, samples.classes)
+        return _score(self.model, samples.features, samples.classes, self.raw)
 
 
 def fit_evidence(
@@ -108,7 +112,8 @@ def fit_evidence(
     codes = samples.given[labelled]
     groups = None if groups is None else groups[labelled]
     model = clone(estimator)
-    if isinstance(model, LeaveOneOutRidge) and cv is None:
+    raw = isinstance(model, LeaveOneOutRidge) and cv is None
+    if raw:
         model.n_features_in_ = features.shape[1]
         model.classes_ = np.arange(len(samples.classes))
         model._validate_params()
@@ -140,13 +145,13 @@ def fit_evidence(
                 delayed(_fit_and_score)(estimator, features, codes, train, test, samples.classes)
                 for train, test in folds
             )
-            scores = _scatter(parts, len(codes))
+            scores = _scatter(parts, len(codes), name)
             source = f"cross-fitted {type(estimator).__name__}"
     if not everything:
         missing = np.flatnonzero(samples.given < 0)
-        others = _score(model, take_rows(samples.features, missing), samples.classes)
-        scores = _scatter([(labelled, scores), (missing, others)], len(samples))
-    return Evidence(scores, temperature, model, source)
+        others = _score(model, take_rows(samples.features, missing), samples.classes, raw)
+        scores = _scatter([(labelled, scores), (missing, others)], len(samples), name)
+    return Evidence(scores, temperature, model, source, raw)
 
 
 def log_proba(proba: np.ndarray) -> np.ndarray:
@@ -154,9 +159,9 @@ def log_proba(proba: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(proba, FLOOR))
 
 
-def _score(model, features, classes):
-    if isinstance(model, LeaveOneOutRidge):
-        return model._ridge.predict(features) if hasattr(model, "_ridge") else None
+def _score(model, features, classes, raw=False):
+    if raw:
+        return model._ridge.predict(features)
     found = model.predict_proba(features)
     xp = array_namespace(found)
     proba = np.zeros((found.shape[0], len(classes)))
@@ -170,8 +175,8 @@ def _fit_and_score(estimator, features, codes, train, test, classes):
 
 
 def _folds(cv, codes, groups, random_state):
-    if not isinstance(cv, int):
-        return cv
+    if not isinstance(cv, Integral):
+        return check_cv(cv)
     if groups is not None:
         return GroupKFold(cv)
     counts = np.bincount(codes)
@@ -179,14 +184,14 @@ def _folds(cv, codes, groups, random_state):
     return kind(cv, shuffle=True, random_state=random_state)
 
 
-def _scatter(parts, n):
+def _scatter(parts, n, name):
     """Rows of parts [(rows, values), ...] in their places; every row must be in one part."""
     rows = np.concatenate([rows for rows, _ in parts])
     values = array_namespace(parts[0][1]).concat([values for _, values in parts])
     if len(rows) != n or len(np.unique(rows)) != n:
         raise ValueError(
-            f"expected cv to put each of {n} rows in one test fold, got {len(rows)} rows; do use a "
-            "partition such as KFold."
+            f"{name}: expected cv to put each of {n} rows in one test fold, got {len(rows)} rows, "
+            f"{len(np.unique(rows))} of them different; do use a partition such as KFold."
         )
     back = np.empty(n, dtype=np.int64)
     back[rows] = np.arange(n)

@@ -39,7 +39,8 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
     gamma : float, default=0.7
         Width of the kernel: exp(-gamma |x - l|^2 / median squared distance of landmarks).
     alphas : array-like of shape (k,) or None, default=None
-        Regularisations to choose from; None tries 17 from 1e-3 to 1e5.
+        Regularisations to choose from, for features scaled to rows of unit mean square; None tries
+        17 from 1e-3 to 1e5.
     random_state : int or RandomState instance, default=0
         Draws the landmarks. A fixed seed by default, so that the same data give the same verdict
         and the global generator stays untouched.
@@ -129,6 +130,11 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         return self._fit_codes(samples.features, samples.given, len(self.classes_), groups)
 
     def _fit_codes(self, X, codes, n_classes, groups):
+        if groups is not None and (groups == groups[0]).all():
+            raise ValueError(
+                "LeaveOneOutRidge: expected rows of at least two groups, got one group: nothing is "
+                "left to judge its rows by; do leave groups out."
+            )
         alphas = _ALPHAS if self.alphas is None else np.asarray(self.alphas, dtype=np.float64)
         if alphas.ndim != 1 or not len(alphas) or not (alphas > 0).all():
             raise ValueError(
@@ -140,7 +146,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
             rng = check_random_state(self.random_state)
             features = landmark_map(X, self.n_landmarks, self.gamma, rng)
         ridge = fit_ridge(features, X, codes, n_classes)
-        ridge.alpha, self.alpha_errors_ = choose_alpha(ridge, X, codes, alphas)
+        ridge.alpha, self.alpha_errors_ = choose_alpha(ridge, X, codes, alphas, groups)
         self.alpha_, self._ridge = ridge.alpha, ridge
         self.loo_scores_ = ridge.leave_one_out(X, codes, groups)
         self.temperature_ = _temperature(self.loo_scores_, codes)

@@ -10,11 +10,14 @@ from skclean._array import array_namespace, device, from_numpy, take_rows, to_nu
 
 #: Rows of a block. Large enough for BLAS, small beside any data set.
 BLOCK_ROWS = 1024
+#: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
+#: nearer by is zero anyway, and the squares keep their precision.
+FAR = 30.0
 
 
 @dataclass
 class LinearMap:
-    """phi(x) = x - center.
+    """phi(x) = x - center, the features of a linear kernel.
 
     Attributes
     ----------
@@ -65,7 +68,8 @@ class LandmarkMap:
         Z = xp.astype((X - self.center) * self.scale, xp.float32)
         # -|z - l|^2 = [2z, -|z|^2, -1] . [l, 1, |l|^2]: one product instead of four passes.
         square = xp.sum(Z**2, axis=1)[:, None]
-        Z = xp.concat([2 * Z, -square, xp.full_like(square, -1)], axis=1)
+        nearer = FAR / xp.clip(xp.sqrt(square), FAR, None)
+        Z = xp.concat([2 * nearer * Z, -square * nearer**2, xp.full_like(square, -1)], axis=1)
         return xp.exp(xp.matmul(Z, self._bordered))
 
     @property
@@ -107,7 +111,8 @@ def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMa
     apart = distance[distance > 1e-6 * np.maximum(square[:, None], square)]
     width = float(np.median(apart)) if len(apart) else 1.0
     scale = (gamma / width) ** 0.5
-    return LandmarkMap(center, scale / norm, xp.astype(landmarks * scale, xp.float32))
+    far = xp.clip(xp.sqrt(xp.sum(landmarks**2, axis=1)) * (scale / FAR), 1, None)[:, None]
+    return LandmarkMap(center, scale / norm, xp.astype(landmarks * scale / far, xp.float32))
 
 
 @dataclass
@@ -130,7 +135,8 @@ class Ridge:
     target_mean : ndarray of shape (C,), float64
     n_rows : int
     alpha : float
-        The regularisation; `choose_alpha` sets it.
+        The regularisation; `choose_alpha` sets it. Rows of Q have unit mean square, or nearly so
+        for landmarks, so that it does not depend on the unit of the features.
     """
 
     features: LinearMap | LandmarkMap
@@ -152,8 +158,10 @@ class Ridge:
         return 1 / (self.values + (self.alpha if alpha is None else alpha))
 
     def predict(self, X: Any) -> Any:
-        """Scores of new rows, shape (n, C)."""
-        xp = array_namespace(X)
+        """Scores of new rows, shape (n, C), in the library and on the device of the fit."""
+        xp = array_namespace(self.mean)
+        if array_namespace(X) is not xp or device(X) != device(self.mean):
+            X = from_numpy(to_numpy(X), self.mean)
         weights = self._weights(X, self.shrinkage())
         parts = [
             xp.astype(xp.matmul(self.project(X[rows, ...]), weights), weights.dtype)
@@ -192,18 +200,16 @@ class Ridge:
         scores = xp.concat(parts)
         if groups is None:
             return scores
-        order = np.argsort(groups, kind="stable")
-        starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
         out = to_numpy(scores).copy()
-        for rows in np.split(order, starts[1:]):
+        for rows in _members(groups):
             if len(rows) > 1:
-                out[rows] = self._leave_out(take_rows(X, rows), codes[rows])
+                Q = to_numpy(self.project(take_rows(X, rows))).astype(np.float64)
+                out[rows] = self._leave_out(Q, codes[rows], d)
         return from_numpy(out, scores)
 
-    def _leave_out(self, X, codes):
-        Q = to_numpy(self.project(X)).astype(np.float64)
-        Y = np.eye(len(self.target_mean))[codes]
-        d = self.shrinkage()
+    def _leave_out(self, Q, codes, d):
+        """Scores (g, C) of the projected rows (g, r) of a group without any of their labels."""
+        Y = _one_hot(codes, len(self.target_mean), Q)
         residual = Y - (Q @ (d[:, None] * self.cross) + self.target_mean)
         if len(Q) <= len(d):
             H = (Q * d) @ Q.T + 1 / self.n_rows
@@ -237,9 +243,7 @@ def fit_ridge(
     n_classes : int
     """
     xp, n, m = array_namespace(X), X.shape[0], features.width
-    where = (
-        {"dtype": xp.float64, "device": device(X)} if device(X) != "cpu" else {"dtype": xp.float64}
-    )
+    where = {"dtype": xp.float64, "device": device(X)}
     gram, cross = xp.zeros((m, m), **where), xp.zeros((m, n_classes), **where)
     total = xp.zeros((m,), **where)
     for rows in blocks(n):
@@ -258,6 +262,9 @@ def fit_ridge(
     cross = xp.matmul(vectors.T, cross)
     if basis is not None:
         vectors = xp.matmul(basis, vectors)
+    else:
+        unit = float(xp.linalg.trace(gram)) / n or 1.0
+        values, vectors, cross = values / unit, vectors / unit**0.5, cross / unit**0.5
     dtype = phi.dtype
     return Ridge(
         features,
@@ -271,7 +278,12 @@ def fit_ridge(
 
 
 def choose_alpha(
-    ridge: Ridge, X: Any, codes: np.ndarray, alphas: np.ndarray, max_rows: int = 2048
+    ridge: Ridge,
+    X: Any,
+    codes: np.ndarray,
+    alphas: np.ndarray,
+    groups: np.ndarray | None = None,
+    max_rows: int = 2048,
 ) -> tuple[float, np.ndarray]:
     """The regularisation of least leave-one-out squared error.
 
@@ -281,8 +293,11 @@ def choose_alpha(
     X, codes
         The rows of the fit.
     alphas : ndarray of shape (k,)
+    groups : ndarray of shape (n,), int64, or None
+        Rows that are left out together.
     max_rows : int
-        The error is taken over that many rows, evenly spaced, where there are more.
+        The error is taken over that many rows, evenly spaced, where there are more; groups stay
+        whole.
 
     Returns
     -------
@@ -291,22 +306,36 @@ def choose_alpha(
         Mean squared error per row.
     """
     n = X.shape[0]
-    rows = np.unique(np.linspace(0, n - 1, min(n, max_rows)).astype(np.int64))
-    Q = to_numpy(ridge.project(take_rows(X, rows)))
-    Y = np.eye(len(ridge.target_mean), dtype=Q.dtype)[codes[rows]]
+    if groups is None:
+        chosen = np.unique(np.linspace(0, n - 1, min(n, max_rows)).astype(np.int64))
+    else:
+        chosen = np.concatenate(_members(groups)[:: max(1, round(n / max_rows))])
+        members = _members(groups[chosen])
+    Q = to_numpy(ridge.project(take_rows(X, chosen)))
+    Y = _one_hot(codes[chosen], len(ridge.target_mean), Q)
     squares, errors = Q**2, []
     for alpha in alphas:
         d = ridge.shrinkage(alpha)
-        h = squares @ d.astype(Q.dtype) + 1 / n
-        fit = Q @ (d[:, None] * ridge.cross).astype(Q.dtype) + ridge.target_mean.astype(Q.dtype)
-        residual = (Y - fit) / np.maximum(1 - h, 1e-6)[:, None]
-        errors.append(np.square(residual).sum(dtype=np.float64) / len(rows))
+        if groups is None:
+            h = squares @ d.astype(Q.dtype) + 1 / n
+            fit = Q @ (d[:, None] * ridge.cross).astype(Q.dtype) + ridge.target_mean.astype(Q.dtype)
+            residual = (Y - fit) / np.maximum(1 - h, 1e-6)[:, None]
+        else:
+            left_out = [ridge._leave_out(Q[rows], codes[chosen[rows]], d) for rows in members]
+            residual = Y - np.concatenate(left_out)
+        errors.append(np.square(residual).sum(dtype=np.float64) / len(chosen))
     return float(alphas[int(np.argmin(errors))]), np.array(errors)
 
 
 def blocks(n: int) -> Iterator[slice]:
-    """Slices of `BLOCK_ROWS` rows that cover n."""
-    return (slice(start, min(start + BLOCK_ROWS, n)) for start in range(0, n, BLOCK_ROWS))
+    """Slices of `BLOCK_ROWS` rows that cover n, at least one."""
+    return (slice(start, min(start + BLOCK_ROWS, n)) for start in range(0, max(n, 1), BLOCK_ROWS))
+
+
+def _members(groups):
+    """The rows of each group."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
 
 
 def _whitening(features, jitter=1e-5):
@@ -331,7 +360,9 @@ def _column_means(X):
 
 
 def _one_hot(codes, n_classes, like):
-    return from_numpy(np.eye(n_classes, dtype=to_numpy(like[:0]).dtype)[codes], like)
+    Y = np.zeros((len(codes), n_classes), dtype=np.float32)
+    Y[np.arange(len(codes)), codes] = 1
+    return _like(Y, like)
 
 
 def _like(x, like):

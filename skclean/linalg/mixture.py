@@ -40,7 +40,8 @@ class TwoGaussians:
         log_ratio += b
         log_ratio *= x
         log_ratio += c
-        return 1 / (1 + xp.exp(xp.clip(log_ratio, -700, 700)))
+        # The bounds keep exp finite in float32.
+        return 1 / (1 + xp.exp(xp.clip(log_ratio, -80, 80)))
 
     def _log_ratio(self):
         """Coefficients of the quadratic log(pi_1 N_1(x)) - log(pi_0 N_0(x))."""
@@ -84,13 +85,12 @@ def fit_two_gaussians(
         return TwoGaussians(np.array([1 - 1e-9, 1e-9]), np.array([at, at + 1]), flat, 1, 0, True)
     last, converged = -np.inf, False
     parameters = _maximise(resp, count, mean, variance, reg_covar)
-    for step in range(1, max_iter + 1):
+    n_iter = 0
+    while n_iter < max_iter and not converged:
         resp, likelihood = _expect(parameters, count, mean, variance)
         parameters = _maximise(resp, count, mean, variance, reg_covar)
         converged = abs(likelihood - last) < tol
-        if converged:
-            break
-        last = likelihood
+        last, n_iter = likelihood, n_iter + 1
     _, likelihood = _expect(parameters, count, mean, variance)
     centre = np.average(mean, weights=count)
     spread = np.average(variance + (mean - centre) ** 2, weights=count) + reg_covar
@@ -100,7 +100,7 @@ def fit_two_gaussians(
     weights, means, variances = parameters
     order = np.argsort(means)
     return TwoGaussians(
-        weights[order], means[order], variances[order], 1 + int(gain > 0), step, converged
+        weights[order], means[order], variances[order], 1 + int(gain > 0), n_iter, converged
     )
 
 

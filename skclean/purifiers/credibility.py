@@ -82,37 +82,37 @@ class CredibilityRelabeler(BaseCleaner):
 
     def _fit_samples(self, samples, groups):
         self.cleaner_ = None
-        if samples.clean_proba is None:
+        if samples.status_codes is None or samples.proba is None:
             self.cleaner_ = GMMCleaner() if self.cleaner is None else clone(self.cleaner)
             samples = self.cleaner_.fit_transform(samples, groups=groups)
         top = samples.proba.max(axis=1)
         self._range = float(top.min()), float(top.max())
         self.mixture_ = fit_two_gaussians(normalise(top, *self._range))
-        purified = self._relabel(samples)
+        purified = self._relabel(samples, judged=(KEPT, TRUSTED))
         self.transition_matrix_ = soft_transition(samples.given, purified.proba)
         return purified
 
     def _transform_samples(self, samples):
-        if samples.clean_proba is None and not samples.purified:
+        if samples.status_codes is None or samples.proba is None:
             if self.cleaner_ is None:
                 raise ValueError(
                     f"{type(self).__name__}: expected rows judged by a cleaner, as in the fit, got "
                     "bare ones; do put the cleaner before this step in one Pipeline."
                 )
             samples = self.cleaner_.transform(samples)
-        return self._relabel(samples)
+        return self._relabel(samples, judged=(KEPT, TRUSTED, PREDICTED))
 
-    def _relabel(self, samples: Any) -> Any:
+    def _relabel(self, samples: Any, judged: tuple) -> Any:
+        """New labels in the rows that are not of a status in `judged`."""
         proba = samples.proba
         top = normalise(proba.max(axis=1), *self._range)
         right = np.ones(len(proba))
         if self.mixture_.n_components == 2:
-            right = 1 - np.asarray(self.mixture_.smaller_proba(top))
-            # The posterior of two unequal variances turns back far below the lower mean.
-            right[top < self.mixture_.means[0]] = 0
+            # The posterior of two unequal variances turns back beyond one of the means.
+            right = 1 - self.mixture_.smaller_proba(np.clip(top, *self.mixture_.means))
         best, status = proba.argmax(axis=1), samples.status_codes.copy()
         given = np.full(len(proba), -1) if samples.given is None else samples.given
-        wrong = ~np.isin(status, (KEPT, TRUSTED, PREDICTED))
+        wrong = ~np.isin(status, judged)
         credible = right > self.threshold
         status[wrong] = np.where(credible, CORRECTED, UNKNOWN)[wrong]
         # Judged wrong, and predicted all the same: the two agree on the label.

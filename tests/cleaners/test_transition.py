@@ -1,0 +1,281 @@
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info
+
+from skclean import GMMCleaner, LabelledSamples, TransitionCleaner
+from skclean.datasets import load_noisy_digits, make_pair_noise, make_symmetric_noise
+from skclean.evidence import LeaveOneOutRidge
+
+RNG = np.random.default_rng(0)
+TRUTH = np.arange(400) % 4
+X = 3 * np.eye(4, 6)[TRUTH] + 0.8 * RNG.standard_normal((400, 6))
+GIVEN = np.where(RNG.random(400) < 0.3, RNG.integers(0, 4, 400), TRUTH)
+WRONG = GIVEN != TRUTH
+
+
+@pytest.mark.filterwarnings("ignore::skclean.exceptions.LabelsDroppedWarning")
+@parametrize_with_checks([TransitionCleaner()])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    # Half of the landmarks are enough here, and quicker.
+    return load_noisy_digits(noise_rate=0.0)
+
+
+def clean(digits, given):
+    return TransitionCleaner(estimator=LeaveOneOutRidge(n_landmarks=400)).fit(digits.data, given)
+
+
+def test_clean_labels_look_clean(digits):
+    cleaner = clean(digits, digits.target)
+    audit = cleaner.audit()
+    assert audit.looks_clean and audit.n_flagged <= 0.01 * len(digits.target)
+    assert cleaner.noise_rate_ < 0.02
+    np.testing.assert_allclose(cleaner.transition_matrix_, np.eye(10), atol=0.03)
+    assert "look clean" in str(audit)
+
+
+@pytest.mark.parametrize(
+    "maker, rate, floor", [("sym", 0.2, 0.95), ("sym", 0.5, 0.95), ("pair", 0.3, 0.93)]
+)
+def test_noise_is_found(maker, rate, floor, digits):
+    make = make_symmetric_noise if maker == "sym" else make_pair_noise
+    given, T = make(digits.target, rate, random_state=0)
+    cleaner = clean(digits, given)
+    wrong = given != digits.target
+    flagged = cleaner.transduction_ != given
+    assert f1_score(wrong, flagged) > floor
+    assert np.mean(cleaner.transduction_ == digits.target) > 0.96
+    np.testing.assert_allclose(cleaner.transition_matrix_, T, atol=0.09)
+    assert abs(cleaner.noise_rate_ - wrong.mean()) < 0.02
+    low, high = cleaner.audit().interval
+    assert low - 30 < wrong.sum() < high + 30 and not cleaner.audit().looks_clean
+    assert cleaner.converged_ and cleaner.n_iter_ > 1
+    # Calibrated in ten bins.
+    bins = np.minimum((10 * cleaner.clean_proba_).astype(int), 9)
+    error = sum(abs(np.sum((cleaner.clean_proba_ - ~wrong)[bins == b])) for b in range(10))
+    assert error / len(given) < 0.03
+
+
+def fit(X=X, y=GIVEN, **settings):
+    return TransitionCleaner(**settings).fit(X, y)
+
+
+def test_verdicts_follow_the_posterior():
+    for threshold in (0.0, 0.3, 0.9, 1.0):
+        samples = TransitionCleaner(threshold).fit_transform(X, GIVEN)
+        clean = samples.proba[np.arange(400), GIVEN]
+        np.testing.assert_allclose(samples.clean_proba, clean)
+        best = samples.proba.argmax(axis=1)
+        for i in range(400):
+            if clean[i] > threshold:
+                expected = "kept", GIVEN[i]
+            elif best[i] != GIVEN[i]:
+                expected = "corrected", best[i]
+            else:
+                expected = "unknown", best[i]
+            assert (samples.status[i], samples.labels[i]) == expected
+        np.testing.assert_allclose(samples.proba.sum(axis=1), 1)
+
+
+def test_a_later_batch_is_judged_by_the_stored_model():
+    cleaner = fit(X[:300], GIVEN[:300])
+    samples = cleaner.transform(LabelledSamples(X[300:], GIVEN[300:]))
+    scores = cleaner.evidence_.model._ridge.predict(X[300:])
+    q = cleaner.model_.class_proba(scores)
+    gamma = q * cleaner.transition_matrix_[:, GIVEN[300:]].T
+    np.testing.assert_allclose(samples.proba, gamma / gamma.sum(axis=1, keepdims=True), atol=1e-5)
+    assert np.mean(samples.labels == TRUTH[300:]) > 0.95
+    assert set(samples.status) == {"kept", "corrected"}
+    bare = cleaner.transform(X[300:])
+    np.testing.assert_allclose(bare.proba, q, atol=1e-5)
+    assert set(bare.status) == {"predicted"} and np.isnan(bare.clean_proba).all()
+
+
+def test_trusted_rows_are_clamped():
+    samples = TransitionCleaner(1.0).fit_transform(X, GIVEN, trusted=WRONG)
+    assert set(samples.status[WRONG]) == {"trusted"}
+    np.testing.assert_array_equal(samples.labels[WRONG], GIVEN[WRONG])
+    np.testing.assert_array_equal(samples.clean_proba[WRONG], 1)
+    np.testing.assert_array_equal(samples.proba[WRONG], np.eye(4)[GIVEN[WRONG]])
+    everything = TransitionCleaner().fit(X, GIVEN, trusted=np.ones(400, dtype=bool))
+    np.testing.assert_array_equal(everything.transduction_, GIVEN)
+    assert everything.noise_rate_ == 0
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, -1, "?"])
+def test_missing_labels_are_predicted(missing):
+    y = GIVEN.astype(float if missing in (-1,) or missing is np.nan else object)
+    if missing == "?":
+        y = np.array(["a", "b", "c", "d"])[GIVEN].astype(object)
+    y[:40] = missing
+    samples = TransitionCleaner(missing_label=missing).fit_transform(X, y)
+    assert set(samples.status[:40]) == {"predicted"} and np.isnan(samples.clean_proba[:40]).all()
+    truth = np.array(["a", "b", "c", "d"])[TRUTH] if missing == "?" else TRUTH
+    assert np.mean(samples.labels == truth) > 0.95
+
+
+def test_evidence_of_the_user():
+    proba = LogisticRegression().fit(X, TRUTH).predict_proba(X)
+    cleaner = TransitionCleaner().fit(LabelledSamples(X, GIVEN, proba=proba))
+    assert np.mean(cleaner.transduction_ == TRUTH) > 0.96
+    crossed = fit(estimator=LogisticRegression(), cv=4)
+    assert np.mean(crossed.transduction_ == TRUTH) > 0.96
+    np.testing.assert_allclose(cleaner.assess(GIVEN, proba), cleaner.clean_proba_, atol=1e-3)
+
+
+def test_torch_and_strict_arrays_give_the_same_labels(xp):
+    expected = fit()
+    found = TransitionCleaner()
+    samples = found.fit_transform(LabelledSamples(xp.asarray(X), GIVEN))
+    np.testing.assert_array_equal(samples.labels, expected.transduction_)
+    np.testing.assert_allclose(found.clean_proba_, expected.clean_proba_, atol=0.05)
+    assert type(samples.features) is type(xp.asarray(X))
+    new = found.transform(LabelledSamples(xp.asarray(X + 0.01), GIVEN))
+    assert np.mean(new.labels == expected.transduction_) > 0.98
+
+
+def test_names_order_and_units_do_not_matter():
+    expected = fit()
+    names = np.array(["d", "b", "c", "a"])
+    named = fit(y=names[GIVEN])
+    assert np.mean(named.transduction_ == names[expected.transduction_]) > 0.99
+    back = np.argsort(names)
+    np.testing.assert_allclose(
+        named.transition_matrix_, expected.transition_matrix_[np.ix_(back, back)], atol=0.02
+    )
+    order = RNG.permutation(400)
+    shuffled = fit(X[order], GIVEN[order])
+    assert np.mean(shuffled.transduction_ == expected.transduction_[order]) > 0.99
+    linear = fit(estimator=LeaveOneOutRidge("linear"))
+    moved = fit(X[order], GIVEN[order], estimator=LeaveOneOutRidge("linear"))
+    np.testing.assert_array_equal(moved.transduction_, linear.transduction_[order])
+    for changed in (X * 1e-5, X * 1e5 + 3, X - 1e3):
+        assert np.mean(fit(changed).transduction_ == expected.transduction_) > 0.99
+
+
+@pytest.mark.parametrize(
+    "y", [GIVEN > 1, np.array([3, 10, 12, 90])[GIVEN], GIVEN.astype(float), GIVEN.astype(np.uint8)]
+)
+def test_kinds_of_labels(y):
+    found = fit(y=y).transduction_
+    assert found.dtype == y.dtype and set(found) <= set(y)
+    assert np.mean(found == y) > 0.6
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64])
+def test_kinds_of_features(dtype, tmp_path):
+    features = (100 * X).astype(dtype)
+    expected = fit(features.astype(float)).transduction_
+    features.flags.writeable = False
+    np.save(tmp_path / "X.npy", features)
+    for form in (
+        features,
+        np.asfortranarray(features),
+        np.repeat(features, 2, axis=1)[:, ::2],
+        np.load(tmp_path / "X.npy", mmap_mode="r"),
+    ):
+        assert np.mean(fit(form).transduction_ == expected) > 0.99
+
+
+def test_dataframes():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcdef"), index=np.arange(400) + 7)
+    series = pandas.Series(np.array(["p", "q", "r", "s"])[GIVEN], index=frame.index)
+    cleaner = fit(frame, series)
+    np.testing.assert_array_equal(cleaner.feature_names_in_, list("abcdef"))
+    assert np.mean(cleaner.transduction_ == np.array(["p", "q", "r", "s"])[TRUTH]) > 0.95
+
+
+def test_nothing_of_the_callers_is_changed():
+    copies = X.copy(), GIVEN.copy()
+    state = np.random.get_state()[1].copy()
+    threads = [(p["user_api"], p["num_threads"]) for p in threadpool_info()]
+    for cleaner in (TransitionCleaner(), GMMCleaner()):
+        cleaner.fit(X, GIVEN).transform(LabelledSamples(X + 1, GIVEN))
+    np.testing.assert_array_equal(X, copies[0])
+    np.testing.assert_array_equal(GIVEN, copies[1])
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    assert [(p["user_api"], p["num_threads"]) for p in threadpool_info()] == threads
+
+
+def test_one_rare_class_among_a_thousand():
+    rng = np.random.default_rng(1)
+    y = np.zeros(1001, dtype=int)
+    y[7] = 1
+    features = rng.standard_normal((1001, 3)) + 4 * y[:, None]
+    cleaner = fit(features, y)
+    assert np.sum(cleaner.transduction_ != y) <= 1
+    assert np.isfinite(cleaner.label_distributions_).all()
+
+
+@pytest.mark.parametrize("case", ["single rows", "two rows", "empty", "constant", "copies", "wide"])
+def test_degenerate_data(case):
+    features, y, classes = X[:40], GIVEN[:40], None
+    if case == "single rows":
+        features, y = X[:4], np.arange(4)
+    elif case == "two rows":
+        features, y = X[:8], TRUTH[:8]
+    elif case == "empty":
+        classes = np.arange(6)
+    elif case == "constant":
+        features = np.ones((40, 2))
+    elif case == "copies":
+        features = np.repeat(X[:4], 10, axis=0)
+    elif case == "wide":
+        features = np.hstack([X[:40]] * 30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        samples = TransitionCleaner().fit_transform(LabelledSamples(features, y, classes=classes))
+    assert np.isfinite(samples.proba).all() and set(samples.labels) <= set(range(4))
+
+
+def test_a_cluster_that_is_all_wrong_is_believed():
+    given = TRUTH.copy()
+    rows = np.flatnonzero(TRUTH == 2)
+    given[rows] = 1
+    cleaner = TransitionCleaner().fit(LabelledSamples(X, given, classes=np.arange(4)))
+    # Nothing tells a class under another's name from a class of two clusters.
+    assert np.mean(cleaner.transduction_ == given) > 0.97
+
+
+@pytest.mark.parametrize("cleaner", [TransitionCleaner(), GMMCleaner()])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"X": np.where(X > 3, np.nan, X)}, "NaN"),
+        ({"X": np.where(X > 3, np.inf, X)}, "inf"),
+        ({"X": X[:-1]}, "as many as X"),
+        ({"X": X[:0], "y": GIVEN[:0]}, "minimum of 1 is required|at least"),
+        ({"y": np.zeros(400)}, "at least two classes"),
+        ({"y": np.full(400, -1)}, "at least two classes"),
+        ({"y": None}, "do pass y"),
+        ({"X": sparse.csr_matrix(X)}, "TruncatedSVD"),
+        ({"trusted": np.arange(3)}, "boolean mask"),
+        ({"trusted": np.ones(3, dtype=bool)}, "trusted of shape"),
+        ({"groups": np.zeros(400)}, "at least two groups"),
+    ],
+)
+def test_what_is_refused(cleaner, change, message):
+    data = {"X": X, "y": GIVEN} | change
+    with pytest.raises(ValueError, match=message):
+        cleaner.fit(**data)
+
+
+def test_wrong_parameters_and_probabilities():
+    for settings in ({"threshold": 1.01}, {"max_iter": 0}, {"tol": -1.0}, {"cv": "five"}):
+        with pytest.raises(ValueError, match=next(iter(settings))):
+            fit(**settings)
+    with pytest.raises(ValueError, match="sum to 1"):
+        LabelledSamples(X, GIVEN, proba=np.full((400, 4), 0.3))

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+from sklearn.svm import LinearSVC
+
+from skclean._array import array_namespace
+from skclean.evidence import LeaveOneOutRidge, fit_evidence
+from skclean.samples import LabelledSamples
+
+X, Y = load_iris(return_X_y=True)
+LOGISTIC = LogisticRegression(max_iter=300)
+
+
+def evidence(samples, *args, **settings):
+    return fit_evidence(samples, *args, name="TestCleaner", **settings)
+
+
+def floored(proba):
+    return np.log(np.maximum(proba, 1e-6))
+
+
+def test_the_default_is_leave_one_out():
+    found = evidence(LabelledSamples(X, Y))
+    expected = LeaveOneOutRidge().fit(X, Y)
+    np.testing.assert_array_equal(found.scores, expected.loo_scores_)
+    np.testing.assert_allclose(found.proba(), expected.loo_proba())
+    new = LabelledSamples(X[:7] + 0.1)._replace(classes=np.arange(3))
+    np.testing.assert_allclose(
+        found.proba(found.predict(new, "TestCleaner")), expected.predict_proba(X[:7] + 0.1)
+    )
+
+
+def test_probabilities_of_the_user():
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), size=150)
+    proba[0] = [1, 0, 0]
+    found = evidence(LabelledSamples(X, Y, proba=proba))
+    assert found.model is None
+    np.testing.assert_allclose(found.proba(), proba, atol=1e-5)
+    with pytest.raises(ValueError, match="TestCleaner: expected probabilities for rows"):
+        found.predict(LabelledSamples(X[:3]), "TestCleaner")
+    later = LabelledSamples(X[:3], proba=proba[:3])
+    np.testing.assert_allclose(found.predict(later, "TestCleaner"), floored(proba[:3]))
+    # An estimator goes before them.
+    assert evidence(LabelledSamples(X, Y, proba=proba), LOGISTIC).model is not None
+
+
+def test_in_sample():
+    found = evidence(LabelledSamples(X, Y), LOGISTIC)
+    np.testing.assert_allclose(found.scores, floored(LOGISTIC.fit(X, Y).predict_proba(X)))
+
+
+@pytest.mark.parametrize("estimator", [LOGISTIC, LeaveOneOutRidge()])
+def test_cross_fitted_by_loops(estimator):
+    folds = list(KFold(3, shuffle=True, random_state=1).split(X))
+    # As a number of folds, of any integer type; as a splitter; as a list of splits.
+    expected = np.empty((150, 3))
+    for train, test in folds:
+        expected[test] = floored(estimator.fit(X[train], Y[train]).predict_proba(X[test]))
+    for cv in (KFold(3, shuffle=True, random_state=1), folds):
+        found = evidence(LabelledSamples(X, Y), estimator, cv)
+        np.testing.assert_allclose(found.scores, expected, atol=1e-6)
+        np.testing.assert_allclose(found.proba(), np.exp(expected), atol=1e-4)
+    for train, test in StratifiedKFold(4, shuffle=True, random_state=0).split(X, Y):
+        expected[test] = floored(estimator.fit(X[train], Y[train]).predict_proba(X[test]))
+    for cv in (4, np.int64(4)):
+        found = evidence(LabelledSamples(X, Y), estimator, cv)
+        np.testing.assert_allclose(found.scores, expected, atol=1e-6)
+    # New rows are scored as in the folds.
+    new = found.predict(LabelledSamples(X[:5])._replace(classes=np.arange(3)), "TestCleaner")
+    np.testing.assert_allclose(new, floored(estimator.fit(X, Y).predict_proba(X[:5])), atol=1e-6)
+
+
+def test_folds_keep_groups_together():
+    groups = np.arange(150) % 15
+    found = evidence(LabelledSamples(X, Y), LOGISTIC, 3, groups)
+    for train, test in GroupKFold(3).split(X, Y, groups):
+        expected = floored(LOGISTIC.fit(X[train], Y[train]).predict_proba(X[test]))
+        np.testing.assert_allclose(found.scores[test], expected, atol=1e-6)
+    with pytest.raises(ValueError, match="expected cv beside groups"):
+        evidence(LabelledSamples(X, Y), LOGISTIC, None, groups)
+
+
+@pytest.mark.parametrize("estimator", [LOGISTIC, LeaveOneOutRidge()])
+def test_a_class_may_be_absent_from_a_fold(estimator):
+    y = Y.copy()
+    y[0] = 3
+    found = evidence(LabelledSamples(X, y, classes=np.arange(5)), estimator, 3)
+    assert found.scores.shape == (150, 5) and np.isfinite(found.scores).all()
+    np.testing.assert_allclose(found.scores[:, 4], np.log(1e-6), rtol=1e-5)
+    assert np.mean(found.scores[1:].argmax(axis=1) == y[1:]) > 0.9
+
+
+def test_rows_without_a_label_are_predicted():
+    y = Y.astype(object)
+    y[::10] = None
+    rest = np.arange(150) % 10 > 0
+    found = evidence(LabelledSamples(X, y))
+    expected = LeaveOneOutRidge().fit(X[rest], Y[rest])
+    np.testing.assert_allclose(found.proba()[rest], expected.loo_proba(), atol=1e-6)
+    np.testing.assert_allclose(found.proba()[~rest], expected.predict_proba(X[~rest]), atol=1e-6)
+
+
+def test_every_library(xp):
+    y = Y.astype(object)
+    y[::10] = None
+    expected = evidence(LabelledSamples(X, y))
+    found = evidence(LabelledSamples(xp.asarray(X), y))
+    assert array_namespace(found.scores) is array_namespace(xp.asarray(X))
+    np.testing.assert_allclose(found.proba(), expected.proba(), atol=0.05)
+    crossed = evidence(LabelledSamples(xp.asarray(X), y), LeaveOneOutRidge(), 3)
+    assert np.mean(crossed.proba().argmax(axis=1) == Y) > 0.9
+
+
+def test_what_is_refused():
+    samples = LabelledSamples(X, Y)
+    with pytest.raises(ValueError, match=r"TestCleaner: .*predict_proba, got LinearSVC; do wrap"):
+        evidence(samples, LinearSVC())
+    overlapping = [(np.arange(100), np.arange(50, 150)), (np.arange(50, 150), np.arange(100))]
+    with pytest.raises(ValueError, match="TestCleaner: expected cv to put each of 150 rows"):
+        evidence(samples, LOGISTIC, overlapping)

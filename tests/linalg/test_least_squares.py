@@ -1,0 +1,254 @@
+import numpy as np
+import pytest
+from scipy.linalg import solve
+
+from skclean._array import array_namespace
+from skclean.linalg import least_squares
+from skclean.linalg.least_squares import (
+    FAR,
+    choose_alpha,
+    fit_ridge,
+    landmark_map,
+    linear_map,
+)
+
+ALPHAS = np.logspace(-3, 3, 7)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def problem(rng, n=40, d=5, n_classes=3):
+    codes = rng.permutation(np.arange(n) % n_classes)
+    X = rng.standard_normal((n, d)) + 3 + np.eye(n_classes, d)[codes]
+    return X, codes
+
+
+def linear(X, codes, alpha, n_classes=3):
+    ridge = fit_ridge(linear_map(X), X, codes, n_classes)
+    ridge.alpha = alpha
+    return ridge
+
+
+def unit_of(X):
+    """Mean square of the centred rows, in whose unit alpha is."""
+    return np.mean(np.sum((X - X.mean(axis=0)) ** 2, axis=1))
+
+
+def refit(phi, codes, train, test, alpha, n_classes=3):
+    """Literal twin: ridge regression with a free intercept on some rows, scores of others."""
+    A = np.column_stack([phi[train], np.ones(len(train))])
+    penalty = alpha * np.eye(A.shape[1])
+    penalty[-1, -1] = 0
+    weights = solve(A.T @ A + penalty, A.T @ np.eye(n_classes)[codes[train]])
+    return np.column_stack([phi[test], np.ones(len(test))]) @ weights
+
+
+def leave_out_slowly(phi, codes, groups, alpha, n_classes=3):
+    scores = np.empty((len(codes), n_classes))
+    for group in np.unique(groups):
+        out = np.flatnonzero(groups == group)
+        scores[out] = refit(phi, codes, np.flatnonzero(groups != group), out, alpha, n_classes)
+    return scores
+
+
+def explicit_features(features, X, jitter=1e-5):
+    """Literal twin of the Nyström map: k(x, L) (K + jitter)^-1/2, up to a rotation."""
+
+    def kernel(A, B):
+        A = (A - features.center) * features.scale
+        return np.exp(-((A[:, None] - B) ** 2).sum(axis=2))
+
+    L = np.asarray(features.landmarks, dtype=np.float64)
+    K = np.exp(-((L[:, None] - L) ** 2).sum(axis=2)) + jitter * np.eye(len(L))
+    values, vectors = np.linalg.eigh(K)
+    return kernel(X, L) @ (vectors / np.sqrt(values))
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1.0, 100.0])
+@pytest.mark.parametrize("d", [1, 5, 60])
+def test_leave_one_out_is_refitting_without_the_row(alpha, d, rng):
+    X, codes = problem(rng, d=d)
+    found = linear(X, codes, alpha).leave_one_out(X, codes)
+    expected = leave_out_slowly(X, codes, np.arange(40), alpha * unit_of(X))
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_groups_are_left_out_whole(rng):
+    X, codes = problem(rng)
+    # Groups of 1, of 2 and of 20 rows: the last is larger than the number of eigenvectors.
+    groups = np.concatenate([np.arange(4), np.repeat(np.arange(4, 12), 2), np.full(20, 12)])
+    groups = rng.permutation(groups)
+    found = linear(X, codes, 0.5).leave_one_out(X, codes, groups)
+    expected = leave_out_slowly(X, codes, groups, 0.5 * unit_of(X))
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_prediction_is_ridge_regression_with_an_intercept(rng):
+    X, codes = problem(rng)
+    new = rng.standard_normal((7, 5))
+    ridge = linear(X, codes, 2.0)
+    expected = refit(np.vstack([X, new]), codes, np.arange(40), 40 + np.arange(7), 2 * unit_of(X))
+    np.testing.assert_allclose(ridge.predict(new), expected, rtol=1e-9)
+    assert ridge.predict(new[:0]).shape == (0, 3)
+    # Without much of a fit, the class frequencies are left.
+    np.testing.assert_allclose(
+        linear(X, codes, 1e15).predict(new), np.tile(np.bincount(codes) / 40, (7, 1)), atol=1e-9
+    )
+
+
+def test_kernel_map(rng):
+    X, _ = problem(rng)
+    features = landmark_map(X, 15, 0.7, np.random.RandomState(0))
+    L = np.asarray(features.landmarks, dtype=np.float64)
+    distance = ((L[:, None] - L) ** 2).sum(axis=2)
+    # In the features, the median squared distance of landmarks is gamma.
+    np.testing.assert_allclose(np.median(distance[~np.eye(15, dtype=bool)]), 0.7, rtol=1e-5)
+    Z = (X - features.center) * features.scale
+    expected = np.exp(-((Z[:, None] - L) ** 2).sum(axis=2))
+    assert features(X).dtype == np.float32 and features.width == 15
+    np.testing.assert_allclose(features(X), expected, atol=1e-5)
+    # Landmarks are rows, each at the centre of its own kernel.
+    np.testing.assert_allclose(features(X).max(axis=0), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_landmarks", [12, 100])
+def test_leave_one_out_in_the_kernel(n_landmarks, rng):
+    X, codes = problem(rng)
+    features = landmark_map(X, n_landmarks, 0.7, np.random.RandomState(0))
+    ridge = fit_ridge(features, X, codes, 3)
+    groups = np.arange(40) // 2
+    phi = explicit_features(features, X)
+    for alpha in (0.1, 10.0):
+        ridge.alpha = alpha
+        for g in (np.arange(40), groups):
+            found = ridge.leave_one_out(X, codes, None if g is not groups else groups)
+            np.testing.assert_allclose(found, leave_out_slowly(phi, codes, g, alpha), atol=2e-3)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_alpha_of_least_error(grouped, rng):
+    X, codes = problem(rng, n=60)
+    codes = np.where(rng.random(60) < 0.3, rng.integers(0, 3, 60), codes)
+    if grouped:
+        X, codes = np.repeat(X[:30], 2, axis=0), np.repeat(codes[:30], 2)
+    groups = np.arange(60) // 2 if grouped else np.arange(60)
+    ridge = fit_ridge(linear_map(X), X, codes, 3)
+    alpha, errors = choose_alpha(ridge, X, codes, ALPHAS, groups if grouped else None)
+    Y, unit = np.eye(3)[codes], unit_of(X)
+    expected = [
+        np.sum((Y - leave_out_slowly(X, codes, groups, a * unit)) ** 2) / 60 for a in ALPHAS
+    ]
+    np.testing.assert_allclose(errors, expected, rtol=1e-7)
+    assert alpha == ALPHAS[np.argmin(expected)]
+
+
+def test_alpha_from_a_part_of_the_rows(rng):
+    X, codes = problem(rng, n=400)
+    ridge = fit_ridge(linear_map(X), X, codes, 3)
+    _, whole = choose_alpha(ridge, X, codes, ALPHAS)
+    for groups in (None, np.arange(400) // 2):
+        _, part = choose_alpha(ridge, X, codes, ALPHAS, groups, max_rows=200)
+        np.testing.assert_allclose(part, whole, rtol=0.15)
+
+
+def test_blocks_do_not_show(rng, monkeypatch):
+    X, codes = problem(rng)
+    whole = linear(X, codes, 1.0).leave_one_out(X, codes)
+    monkeypatch.setattr(least_squares, "BLOCK_ROWS", 7)
+    blocked = linear(X, codes, 1.0)
+    np.testing.assert_allclose(blocked.leave_one_out(X, codes), whole, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(blocked.predict(X[:9]), linear(X, codes, 1.0).predict(X[:9]))
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_library(xp, kernel, dtype, rng):
+    X, codes = problem(rng)
+    X, groups = X.astype(dtype), np.arange(40) // 3
+
+    def run(X):
+        rng = np.random.RandomState(0)
+        features = linear_map(X) if kernel == "linear" else landmark_map(X, 30, 0.7, rng)
+        ridge = fit_ridge(features, X, codes, 3)
+        ridge.alpha, _ = choose_alpha(ridge, X, codes, ALPHAS, groups)
+        found = ridge.leave_one_out(X, codes), ridge.leave_one_out(X, codes, groups)
+        return (*found, ridge.predict(X[:5, :])), ridge
+
+    found, ridge = run(xp.asarray(X))
+    expected, _ = run(X.astype(np.float64))
+    for mine, theirs in zip(found, expected, strict=True):
+        assert array_namespace(mine) is array_namespace(xp.asarray(X))
+        assert mine.dtype == (xp.xp.float32 if kernel == "rbf" else xp.asarray(X).dtype)
+        tolerance = 1e-9 if kernel == "linear" and dtype == np.float64 else 5e-3
+        np.testing.assert_allclose(xp.to_numpy(mine), theirs, atol=tolerance)
+    # Rows of another library are scored in that of the fit.
+    moved = ridge.predict(X[:5])
+    np.testing.assert_allclose(xp.to_numpy(moved), xp.to_numpy(found[2]), atol=1e-6)
+
+
+def test_shift_and_scale_of_the_features(rng):
+    X, codes = problem(rng)
+    expected = linear(X, codes, 0.3).leave_one_out(X, codes)
+    for changed in (X * 1e-7, X * 1e7, X - 1e4):
+        found = linear(changed, codes, 0.3).leave_one_out(changed, codes)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_order_of_rows_and_of_classes(rng):
+    X, codes = problem(rng)
+    expected = linear(X, codes, 0.3).leave_one_out(X, codes)
+    order, names = rng.permutation(40), np.array([2, 0, 1])
+    found = linear(X[order], codes[order], 0.3).leave_one_out(X[order], codes[order])
+    np.testing.assert_allclose(found, expected[order], rtol=1e-9, atol=1e-11)
+    renamed = linear(X, names[codes], 0.3).leave_one_out(X, names[codes])
+    np.testing.assert_allclose(renamed[:, names], expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [1e4, 1e9])
+def test_one_row_far_out_hurts_no_other(factor, dtype, rng):
+    X, codes = problem(rng, n=120)
+    X = (X + 3 * np.eye(3, 5)[codes]).astype(dtype)
+
+    def accuracy(X):
+        ridge = fit_ridge(landmark_map(X, 120, 0.7, np.random.RandomState(0)), X, codes, 3)
+        return np.mean(ridge.leave_one_out(X, codes)[1:].argmax(axis=1) == codes[1:])
+
+    before = accuracy(X)
+    assert before > 0.95
+    X[0] *= factor
+    assert accuracy(X) > before - 0.03
+    features = landmark_map(X, 120, 0.7, np.random.RandomState(0))
+    assert np.all(np.linalg.norm(features.landmarks, axis=1) < FAR * 1.001)
+    assert features(X).max() < 1.01
+
+
+@pytest.mark.parametrize("case", ["duplicates", "constant", "zero", "one column", "few rows"])
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_degenerate_features(case, kernel, rng):
+    X, codes = problem(rng)
+    if case == "duplicates":
+        X = np.repeat(X[:4], 10, axis=0)
+    elif case == "constant":
+        X[:, 1:] = 7
+    elif case == "zero":
+        X[:] = 0
+    elif case == "one column":
+        X = X[:, :1]
+    elif case == "few rows":
+        X, codes = X[:3], np.array([0, 1, 2])
+    features = (
+        linear_map(X) if kernel == "linear" else landmark_map(X, 99, 0.7, np.random.RandomState(0))
+    )
+    ridge = fit_ridge(features, X, codes, 3)
+    ridge.alpha, errors = choose_alpha(ridge, X, codes, ALPHAS)
+    scores = ridge.leave_one_out(X, codes)
+    assert np.isfinite(errors).all() and np.isfinite(scores).all()
+    assert np.isfinite(ridge.predict(X)).all()
+    if case == "zero":
+        # Nothing but the frequencies of the other rows' classes.
+        counts = np.bincount(codes) - np.eye(3)[codes]
+        np.testing.assert_allclose(scores, counts / 39, atol=1e-6)

@@ -1,0 +1,148 @@
+"""The whole job: from (X, y_noisy) to purified labels and a classifier."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skclean import (
+    CredibilityRelabeler,
+    GMMCleaner,
+    LabelledSamples,
+    OnFeatures,
+    PurifiedClassifier,
+    TransitionCleaner,
+)
+from skclean.datasets import make_symmetric_noise
+from skclean.evidence import LeaveOneOutRidge
+
+DATA, TARGET = load_digits(return_X_y=True)
+X, TRUTH, X_TEST, TEST = DATA[:900], TARGET[:900], DATA[900:], TARGET[900:]
+NOISY = make_symmetric_noise(TRUTH, 0.4, include_true=False, random_state=0)[0]
+CLEANERS = [GMMCleaner(), TransitionCleaner()]
+
+
+def pipeline(cleaner=None, n_landmarks=200):
+    if cleaner is None:
+        cleaner = GMMCleaner(estimator=LeaveOneOutRidge(n_landmarks=n_landmarks))
+    return Pipeline(
+        [
+            ("clean", clone(cleaner)),
+            ("relabel", CredibilityRelabeler()),
+            ("classify", PurifiedClassifier(LogisticRegression(max_iter=300))),
+        ]
+    )
+
+
+def assert_same(a, b):
+    np.testing.assert_array_equal(a.labels, b.labels)
+    for field in ("given", "status", "proba", "clean_proba", "right_proba", "trusted"):
+        np.testing.assert_array_equal(getattr(a, field), getattr(b, field), err_msg=field)
+
+
+@pytest.mark.parametrize("cleaner", CLEANERS)
+def test_labels_are_purified_and_the_classifier_gets_better(cleaner):
+    pipe = pipeline(cleaner).fit(X, NOISY)
+    purified = pipe[:-1].transform(X)
+    known = purified.known
+    assert np.mean(NOISY == TRUTH) == pytest.approx(0.6, abs=0.01)
+    assert np.mean(purified.labels[known] == TRUTH[known]) > 0.97 and known.mean() > 0.8
+    assert np.mean(purified.labels == TRUTH) > 0.94
+    noisy = LogisticRegression(max_iter=300).fit(X, NOISY).score(X_TEST, TEST)
+    assert pipe.score(X_TEST, TEST) > max(noisy + 0.1, 0.88)
+    # The same by fit_transform, and by the steps one after the other.
+    assert_same(purified, clone(pipe[:-1]).fit_transform(X, NOISY))
+    by_hand = CredibilityRelabeler().fit_transform(clone(cleaner).fit_transform(X, NOISY))
+    assert_same(purified, by_hand)
+    np.testing.assert_array_equal(pipe[:-1].transform(X[::-1]).labels, purified.labels[::-1])
+    # A fitted pipeline can be stored.
+    stored = pickle.loads(pickle.dumps(pipe))
+    assert_same(stored[:-1].transform(X), purified)
+    np.testing.assert_array_equal(stored.predict(X_TEST), pipe.predict(X_TEST))
+
+
+@pytest.mark.parametrize("cleaner", CLEANERS)
+def test_next_weeks_batch(cleaner):
+    later, _ = make_symmetric_noise(TEST, 0.4, include_true=False, random_state=1)
+    pipe = pipeline(cleaner)[:-1].fit(X, NOISY)
+    purified = pipe.transform(LabelledSamples(X_TEST, later))
+    known = purified.known
+    np.testing.assert_array_equal(purified.given_labels(), later)
+    assert np.mean(purified.labels[known] == TEST[known]) > 0.93 and known.mean() > 0.75
+    # With a given label it is more than the prediction from the features alone.
+    bare = pipe.transform(X_TEST)
+    assert set(bare.status) == {"predicted"}
+    assert np.mean(purified.labels[known] == TEST[known]) > np.mean(bare.labels == TEST)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_thresholds_are_cross_validated(n_jobs):
+    grid = {"clean__threshold": [0.2, 0.5], "relabel__threshold": [0.5]}
+    rows = slice(0, 400)
+    search = GridSearchCV(pipeline(), grid, cv=2, n_jobs=n_jobs, error_score="raise")
+    search.fit(X[rows], NOISY[rows])
+    assert search.score(X_TEST, TEST) > 0.8
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_a_cache_changes_nothing(tmp_path):
+    rows = slice(0, 400)
+    expected = pipeline().fit(X[rows], NOISY[rows])
+    for _ in range(2):  # the second run reads what the first one stored
+        pipe = pipeline().set_params(memory=str(tmp_path)).fit(X[rows], NOISY[rows])
+        assert_same(pipe[:-1].transform(X[rows]), expected[:-1].transform(X[rows]))
+        np.testing.assert_array_equal(pipe.predict(X_TEST), expected.predict(X_TEST))
+    grid = {"clean__threshold": [0.3, 0.5]}
+    search = GridSearchCV(pipe, grid, cv=2, error_score="raise").fit(X[rows], NOISY[rows])
+    assert search.best_score_ > 0.3
+
+
+def test_the_evidence_is_cross_validated():
+    cleaner = TransitionCleaner(estimator=LogisticRegression(max_iter=50), cv=2)
+    grid = {"clean__estimator__C": [1e-6, 1e-3]}
+    pipe = Pipeline([("scale", StandardScaler()), *pipeline(cleaner).steps])
+    search = GridSearchCV(pipe, grid, cv=2, error_score="raise").fit(X[:300], NOISY[:300])
+    assert search.best_params_ == {"clean__estimator__C": 1e-3}
+    assert search.best_estimator_["clean"].estimator.C == 1e-3
+
+
+def test_clone_forgets_the_fit():
+    pipe = pipeline().fit(X[:300], NOISY[:300])
+    other = clone(pipe)
+    assert other.get_params()["clean__threshold"] == 0.5
+    assert not hasattr(other["clean"], "evidence_")
+
+
+def test_set_output():
+    steps = [("scale", OnFeatures(StandardScaler())), *pipeline().steps]
+    pipe = Pipeline(steps).set_output(transform="default")
+    assert isinstance(pipe[:-1].fit_transform(X[:200], NOISY[:200]), LabelledSamples)
+    for output in ("pandas", "polars"):
+        with pytest.raises(ValueError, match=r"OnFeatures: expected transform='default'"):
+            pipe.set_output(transform=output)
+        with pytest.raises(ValueError, match=r"GMMCleaner: expected transform='default'.*to_frame"):
+            pipe[1:].set_output(transform=output)
+
+
+def test_groups_and_trusted_reach_the_cleaner():
+    trusted = np.arange(400) < 20
+    pipe = pipeline(TransitionCleaner(estimator=LeaveOneOutRidge(n_landmarks=200)))
+    pipe.fit(X[:400], NOISY[:400], clean__trusted=trusted, clean__groups=np.arange(400) // 2)
+    purified = pipe[:-1].transform(X[:400])
+    assert set(purified.status[trusted]) == {"trusted"}
+    np.testing.assert_array_equal(purified.labels[trusted], NOISY[:20])
+
+
+def test_names_of_the_classes_travel():
+    names = np.array([f"digit {i}" for i in range(10)])
+    pipe = pipeline(TransitionCleaner(estimator=LeaveOneOutRidge(n_landmarks=200)))
+    pipe.fit(X[:500], names[NOISY[:500]])
+    assert pipe.score(X_TEST, names[TEST]) > 0.85
+    np.testing.assert_array_equal(pipe.classes_, names)
+    assert set(pipe[:-1].transform(X[:500]).labels) <= set(names)
