@@ -1,14 +1,12 @@
 """GMMCleaner: the rule of REED and DivideMix."""
 
 import warnings
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import HasMethods, Interval
 
 from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
-from skclean.base import BaseCleaner
+from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.loss_mixture import (
     LossMixture,
     cross_entropy,
@@ -16,11 +14,10 @@ from skclean.decision.loss_mixture import (
     fit_loss_mixture,
 )
 from skclean.decision.summary import soft_transition
-from skclean.evidence.fit import fit_evidence
 from skclean.exceptions import NothingToSeparateWarning
 
 
-class GMMCleaner(BaseCleaner):
+class GMMCleaner(EvidenceCleaner):
     """Keep the labels whose loss belongs to the smaller component of a two-Gaussian mixture.
 
     The rule of REED 4.2 and DivideMix: the cross-entropy of the given labels is brought to [0, 1]
@@ -89,13 +86,8 @@ class GMMCleaner(BaseCleaner):
     """
 
     _parameter_constraints: dict = {
-        "threshold": [Interval(Real, 0, 1, closed="both")],
-        "estimator": [HasMethods(["fit"]), None],
-        "cv": ["cv_object"],
+        **EvidenceCleaner._parameter_constraints,
         "class_aware": ["boolean"],
-        "missing_label": "no_validation",
-        "random_state": [Interval(Integral, 0, None, closed="left")],
-        "n_jobs": [Integral, None],
     }
 
     def __init__(
@@ -148,15 +140,7 @@ class GMMCleaner(BaseCleaner):
         return mixture, mixture.clean_proba(loss, given)
 
     def _fit_samples(self, samples, groups):
-        self.evidence_ = fit_evidence(
-            samples,
-            self.estimator,
-            self.cv,
-            groups,
-            random_state=self.random_state,
-            n_jobs=self.n_jobs,
-            name=type(self).__name__,
-        )
+        self._fit_evidence(samples, groups)
         proba = self.evidence_.proba()
         labelled = samples.given >= 0
         self.mixture_, clean = self._fit_mixture(samples.given[labelled], proba[labelled])

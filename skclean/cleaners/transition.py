@@ -4,16 +4,16 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import Interval
 
 from skclean._array import from_numpy, take_rows, to_numpy
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
-from skclean.base import BaseCleaner
+from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.transition import fit_transition
-from skclean.evidence.fit import fit_evidence, log_proba
+from skclean.evidence.fit import log_proba
 
 
-class TransitionCleaner(BaseCleaner):
+class TransitionCleaner(EvidenceCleaner):
     """Find wrong labels, their noise pattern and the right labels by maximum likelihood.
 
     Every row is scored by a least-squares fit that has not seen its label. Scores and given label
@@ -80,14 +80,9 @@ class TransitionCleaner(BaseCleaner):
     """
 
     _parameter_constraints: dict = {
-        "threshold": [Interval(Real, 0, 1, closed="both")],
-        "estimator": [HasMethods(["fit"]), None],
-        "cv": ["cv_object"],
+        **EvidenceCleaner._parameter_constraints,
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "missing_label": "no_validation",
-        "random_state": [Interval(Integral, 0, None, closed="left")],
-        "n_jobs": [Integral, None],
     }
 
     def __init__(
@@ -132,15 +127,7 @@ class TransitionCleaner(BaseCleaner):
         return to_numpy(gamma)[np.arange(len(given)), given].astype(np.float64)
 
     def _fit_samples(self, samples, groups):
-        self.evidence_ = fit_evidence(
-            samples,
-            self.estimator,
-            self.cv,
-            groups,
-            random_state=self.random_state,
-            n_jobs=self.n_jobs,
-            name=type(self).__name__,
-        )
+        self._fit_evidence(samples, groups)
         scores, labelled = self.evidence_.scores, np.flatnonzero(samples.given >= 0)
         missing = np.flatnonzero(samples.given < 0)
         trusted = None if samples.trusted is None else samples.trusted[labelled]

@@ -210,9 +210,9 @@ class _Fit:
         self.given = given[self.order]
         self.ends = np.searchsorted(self.given, np.arange(n_classes + 1))
         self.noisy = np.ones(self.n, bool) if trusted is None else ~trusted[self.order]
-        rows = to_numpy(scores).astype(np.float64)
-        center = rows.mean(axis=0)
-        scale = float(np.sqrt(np.mean((rows - center) ** 2))) or 1.0
+        xp, rows = self.xp, self.xp.astype(scores, self.xp.float64)
+        center = to_numpy(xp.mean(rows, axis=0))
+        scale = float(xp.mean((rows - from_numpy(center, rows)) ** 2)) ** 0.5 or 1.0
         eye, rate = np.eye(n_classes), START_NOISE * (1 - 1 / n_classes)
         self.mixing = n_classes <= MIXING_CLASSES
         self.prior = TransitionPrior()
@@ -227,9 +227,10 @@ class _Fit:
             bias=np.zeros(n_classes),
         )
         self.s = self.model._standardise(take_rows(scores, self.order))
-        squares = to_numpy(self.s) ** 2
-        self.model.square_center = squares.mean(axis=1, dtype=np.float64, keepdims=True)
-        self.model.square_scale = float((squares - self.model.square_center).std()) or 1.0
+        squares = xp.astype(self.s**2, xp.float64)
+        mean = xp.mean(squares, axis=1, keepdims=True)
+        self.model.square_center = to_numpy(mean)
+        self.model.square_scale = float(xp.mean((squares - mean) ** 2)) ** 0.5 or 1.0
         self.squares = self.model._squares(self.s)
         self.tau, self.D, self.precision = 1.0, np.zeros((0, n_classes)), float(n_classes)
         if not self.mixing:

@@ -185,9 +185,10 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         return softmax(xp.astype(scores, xp.float64) * self.temperature_, axis=1)
 
 
-def _temperature(scores, codes, max_rows=5000):
-    """Factor of the scores that makes the given labels likeliest."""
-    rows = np.unique(np.linspace(0, len(codes) - 1, min(len(codes), max_rows)).astype(np.int64))
+def _temperature(scores, codes, max_size=100_000):
+    """Factor of the scores that makes the given labels likeliest, by at most so many scores."""
+    n_rows = min(len(codes), max(max_size // scores.shape[1], 500))
+    rows = np.unique(np.linspace(0, len(codes) - 1, n_rows).astype(np.int64))
     s, codes = to_numpy(take_rows(scores, rows)).astype(np.float64).T, codes[rows]
     picked = np.arange(len(codes))
 

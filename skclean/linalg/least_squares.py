@@ -9,7 +9,7 @@ import numpy as np
 from skclean._array import array_namespace, device, from_numpy, take_rows, to_numpy
 
 #: Rows of a block. Large enough for BLAS, small beside any data set.
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 512
 #: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
 #: nearer by is zero anyway, and the squares keep their precision.
 FAR = 30.0
@@ -163,11 +163,10 @@ class Ridge:
         if array_namespace(X) is not xp or device(X) != device(self.mean):
             X = from_numpy(to_numpy(X), self.mean)
         weights = self._weights(X, self.shrinkage())
-        parts = [
-            xp.astype(xp.matmul(self.project(X[rows, ...]), weights), weights.dtype)
-            for rows in blocks(X.shape[0])
-        ]
-        return xp.concat(parts) + _like(self.target_mean, weights)
+        mean, scores = _like(self.target_mean, weights), self._empty(X.shape[0])
+        for rows in blocks(X.shape[0]):
+            scores[rows, ...] = xp.matmul(self.project(X[rows, ...]), weights) + mean
+        return scores
 
     def leave_one_out(self, X: Any, codes: np.ndarray, groups: np.ndarray | None = None) -> Any:
         """Score of each row of the fit by the fit that has not seen it.
@@ -190,14 +189,13 @@ class Ridge:
         d = self.shrinkage()
         weights = self._weights(X, d)
         d_x, n_classes = _like(d, weights), len(self.target_mean)
-        mean, parts = _like(self.target_mean, weights), []
+        mean, scores = _like(self.target_mean, weights), self._empty(X.shape[0])
         for rows in blocks(X.shape[0]):
             Q = self.project(X[rows, ...])
             Y = _one_hot(codes[rows], n_classes, weights)
             h = (xp.matmul(Q**2, d_x) + 1 / self.n_rows)[:, None]
             fit = xp.matmul(Q, weights) + mean
-            parts.append(Y - (Y - fit) / xp.clip(1 - h, 1e-6, None))
-        scores = xp.concat(parts)
+            scores[rows, ...] = Y - (Y - fit) / xp.clip(1 - h, 1e-6, None)
         if groups is None:
             return scores
         out = to_numpy(scores).copy()
@@ -219,6 +217,11 @@ class Ridge:
         penalty = np.append(1 / d, self.n_rows)
         inner = np.diag(penalty) - A.T @ A
         return Y - residual - A @ np.linalg.solve(inner, A.T @ residual)
+
+    def _empty(self, n):
+        xp = array_namespace(self.mean)
+        where = {"dtype": self.mean.dtype, "device": device(self.mean)}
+        return xp.empty((n, len(self.target_mean)), **where)
 
     def _weights(self, X, shrinkage):
         dtype = self.vectors.dtype
@@ -308,23 +311,25 @@ def choose_alpha(
     n = X.shape[0]
     if groups is None:
         chosen = np.unique(np.linspace(0, n - 1, min(n, max_rows)).astype(np.int64))
+        parts = [chosen[rows] for rows in blocks(len(chosen))]
     else:
-        chosen = np.concatenate(_members(groups)[:: max(1, round(n / max_rows))])
-        members = _members(groups[chosen])
-    Q = to_numpy(ridge.project(take_rows(X, chosen)))
-    Y = _one_hot(codes[chosen], len(ridge.target_mean), Q)
-    squares, errors = Q**2, []
-    for alpha in alphas:
-        d = ridge.shrinkage(alpha)
-        if groups is None:
-            h = squares @ d.astype(Q.dtype) + 1 / n
-            fit = Q @ (d[:, None] * ridge.cross).astype(Q.dtype) + ridge.target_mean.astype(Q.dtype)
-            residual = (Y - fit) / np.maximum(1 - h, 1e-6)[:, None]
-        else:
-            left_out = [ridge._leave_out(Q[rows], codes[chosen[rows]], d) for rows in members]
-            residual = Y - np.concatenate(left_out)
-        errors.append(np.square(residual).sum(dtype=np.float64) / len(chosen))
-    return float(alphas[int(np.argmin(errors))]), np.array(errors)
+        parts = _members(groups)[:: max(1, round(n / max_rows))]
+    errors = np.zeros(len(alphas))
+    for rows in parts:
+        Q = to_numpy(ridge.project(take_rows(X, rows)))
+        Y, squares = _one_hot(codes[rows], len(ridge.target_mean), Q), Q**2
+        for i, alpha in enumerate(alphas):
+            d = ridge.shrinkage(alpha)
+            if groups is None:
+                h = squares @ d.astype(Q.dtype) + 1 / n
+                fit = Q @ (d[:, None] * ridge.cross).astype(Q.dtype)
+                fit += ridge.target_mean.astype(Q.dtype)
+                residual = (Y - fit) / np.maximum(1 - h, 1e-6)[:, None]
+            else:
+                residual = Y - ridge._leave_out(Q, codes[rows], d)
+            errors[i] += np.square(residual).sum(dtype=np.float64)
+    errors /= sum(len(rows) for rows in parts)
+    return float(alphas[int(np.argmin(errors))]), errors
 
 
 def blocks(n: int) -> Iterator[slice]:
