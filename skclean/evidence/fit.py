@@ -64,7 +64,7 @@ class Evidence:
                     " or set estimator."
                 )
             return log_proba(samples.proba)
-        return _score(self.model, samples.features, samples.classes, self.raw)
+        return _score(self.model, samples.features, len(samples.classes), self.raw)
 
 
 def fit_evidence(
@@ -106,52 +106,38 @@ def fit_evidence(
     if estimator is None and samples.proba is not None:
         return Evidence(log_proba(samples.proba), 1.0, None, "probabilities of the container")
     estimator = LeaveOneOutRidge() if estimator is None else estimator
-    labelled = np.flatnonzero(samples.given >= 0)
+    labelled, n_classes = np.flatnonzero(samples.given >= 0), len(samples.classes)
     everything = len(labelled) == len(samples)
     features = samples.features if everything else take_rows(samples.features, labelled)
     codes = samples.given[labelled]
     groups = None if groups is None else groups[labelled]
-    model = clone(estimator)
-    raw = isinstance(model, LeaveOneOutRidge) and cv is None
-    if raw:
-        model.n_features_in_ = features.shape[1]
-        model.classes_ = np.arange(len(samples.classes))
+    if isinstance(estimator, LeaveOneOutRidge) and cv is None:
+        model = clone(estimator)
         model._validate_params()
-        model._fit_codes(features, codes, len(samples.classes), groups)
-        scores, source = model.loo_scores_, "leave-one-out least squares"
-        # The rows of the fit need not be kept twice.
+        scores = model._fit_codes(features, codes, n_classes, groups).loo_scores_
+        # They are kept once, in the evidence.
         del model.loo_scores_
-        temperature = model.temperature_
+        evidence = Evidence(scores, model.temperature_, model, "leave-one-out least squares", True)
     else:
-        if not hasattr(model, "predict_proba"):
-            raise ValueError(
-                f"{name}: expected an estimator with predict_proba, got "
-                f"{type(estimator).__name__}; do wrap it in CalibratedClassifierCV, or use "
-                "another."
-            )
-        if groups is not None and cv is None:
-            raise ValueError(
-                f"{name}: expected cv beside groups for a {type(estimator).__name__}, got None; do "
-                "set cv, or leave estimator out."
-            )
-        model.fit(features, codes)
-        temperature = 1.0
-        if cv is None:
-            scores = _score(model, features, samples.classes)
-            source = f"in-sample {type(estimator).__name__}"
+        folds = None if cv is None else _folds(cv, codes, groups, random_state)
+        _check_classifier(estimator, folds, groups, name)
+        model = clone(estimator).fit(features, codes)
+        if folds is None:
+            scores = _score(model, features, n_classes)
         else:
-            folds = _folds(cv, codes, groups, random_state).split(codes, codes, groups)
             parts = Parallel(n_jobs=n_jobs)(
-                delayed(_fit_and_score)(estimator, features, codes, train, test, samples.classes)
-                for train, test in folds
+                delayed(_fit_and_score)(estimator, features, codes, train, test, n_classes)
+                for train, test in folds.split(codes, codes, groups)
             )
             scores = _scatter(parts, len(codes), name)
-            source = f"cross-fitted {type(estimator).__name__}"
+        how = "in-sample" if folds is None else "cross-fitted"
+        evidence = Evidence(scores, 1.0, model, f"{how} {type(estimator).__name__}")
     if not everything:
         missing = np.flatnonzero(samples.given < 0)
-        others = _score(model, take_rows(samples.features, missing), samples.classes, raw)
-        scores = _scatter([(labelled, scores), (missing, others)], len(samples), name)
-    return Evidence(scores, temperature, model, source, raw)
+        others = _score(model, take_rows(samples.features, missing), n_classes, evidence.raw)
+        parts = [(labelled, evidence.scores), (missing, others)]
+        evidence.scores = _scatter(parts, len(samples), name)
+    return evidence
 
 
 def log_proba(proba: np.ndarray) -> np.ndarray:
@@ -159,19 +145,32 @@ def log_proba(proba: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(proba, FLOOR))
 
 
-def _score(model, features, classes, raw=False):
+def _check_classifier(estimator, folds, groups, name):
+    if not hasattr(estimator, "predict_proba"):
+        raise ValueError(
+            f"{name}: expected an estimator with predict_proba, got {type(estimator).__name__}; do "
+            "wrap it in CalibratedClassifierCV, or use another."
+        )
+    if groups is not None and folds is None:
+        raise ValueError(
+            f"{name}: expected cv beside groups for a {type(estimator).__name__}, got None; do set "
+            "cv, or leave estimator out."
+        )
+
+
+def _score(model, features, n_classes, raw=False):
     if raw:
         return model._ridge.predict(features)
     found = model.predict_proba(features)
     xp = array_namespace(found)
-    proba = np.zeros((found.shape[0], len(classes)))
+    proba = np.zeros((found.shape[0], n_classes))
     proba[:, to_numpy(model.classes_)] = to_numpy(found)
     return xp.astype(from_numpy(log_proba(proba), found), found.dtype)
 
 
-def _fit_and_score(estimator, features, codes, train, test, classes):
+def _fit_and_score(estimator, features, codes, train, test, n_classes):
     model = clone(estimator).fit(take_rows(features, train), codes[train])
-    return test, _score(model, take_rows(features, test), classes)
+    return test, _score(model, take_rows(features, test), n_classes)
 
 
 def _folds(cv, codes, groups, random_state):
