@@ -33,7 +33,16 @@ _HOMES = {
     "PurifiedClassifier": "skclean.compose",
     "TransitionCleaner": "skclean.cleaners",
 }
-_SUBPACKAGES = ("cleaners", "compose", "datasets", "exceptions", "metrics", "purifiers", "samples")
+_SUBPACKAGES = (
+    "cleaners",
+    "compose",
+    "datasets",
+    "evidence",
+    "exceptions",
+    "metrics",
+    "purifiers",
+    "samples",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -62,6 +62,11 @@ def to_numpy(x: Any) -> np.ndarray:
     return np.asarray(x)
 
 
+def detached(x: Any) -> Any:
+    """The array without the graph that torch would trace through it; others as they are."""
+    return x.detach() if array_api_compat.is_torch_array(x) and x.requires_grad else x
+
+
 def device(x: Any) -> Any:
     """Where the array lies, as its own library names it ("cpu" for NumPy)."""
     return "cpu" if is_numpy(x) else array_api_compat.device(x)

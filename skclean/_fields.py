@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from skclean._array import is_numpy, to_numpy
-from skclean._labels import short
+from skclean._array import detached, is_numpy, to_numpy
+from skclean._labels import short, shown
 
 #: The states of a purified row; a container stores the positions in this tuple.
 STATUSES = ("kept", "corrected", "unknown", "trusted", "predicted")
@@ -25,6 +25,7 @@ def open_features(features: Any) -> dict[str, Any]:
             f"{_NAME}: expected dense features, got a sparse matrix of shape {features.shape}; do "
             "reduce it first: sklearn.decomposition.TruncatedSVD."
         )
+    features = detached(features)
     index = names = None
     if hasattr(features, "iloc"):
         index = features.index
@@ -191,8 +192,8 @@ def check_status(status: Any, n: int, name: str) -> np.ndarray:
     if bad.any():
         row = int(np.argmax(bad))
         raise ValueError(
-            f"{name}: expected a status out of {', '.join(STATUSES)}, got {status[row]!r} in row "
-            f"{row}; do use one of these."
+            f"{name}: expected a status out of {', '.join(STATUSES)}, got {shown(status[row])} in "
+            f"row {row}; do use one of these."
         )
     return codes.astype(np.int8)
 

@@ -67,7 +67,7 @@ def encode_labels(
         row = np.flatnonzero(~missing)[strangers][0]
         raise ValueError(
             f"{name}: expected labels of the {len(classes)} classes {short(classes)}, got "
-            f"{labels[row]!r} in row {row}; do correct it, or name it as missing_label."
+            f"{shown(labels[row])} in row {row}; do correct it, or name it as missing_label."
         )
     codes[~missing] = np.where(strangers, -1, places)
     return codes, classes
@@ -157,7 +157,7 @@ def _natural(y, missing, missing_label, name):
     if strings.any() and not strings[~missing].all():
         row = int(np.argmax(~strings & ~missing))
         raise ValueError(
-            f"{name}: expected labels of one type, got strings and {y[row]!r} in row {row}; "
+            f"{name}: expected labels of one type, got strings and {shown(y[row])} in row {row}; "
             "do convert them, or name the one that means missing as missing_label."
         )
     values = np.asarray(y[~missing].tolist())
@@ -191,6 +191,13 @@ def _read_minus_one(labels, missing, classes, name):
     return missing | minus_one
 
 
+def is_missing(values: np.ndarray) -> np.ndarray:
+    """Mask of the values that are None, NaN, NaT or pandas.NA."""
+    if values.dtype == object:
+        return np.fromiter((_is_missing(v, None) for v in values), bool, len(values))
+    return values != values if values.dtype.kind in "fmM" else np.zeros(len(values), dtype=bool)
+
+
 def _is_missing(value, missing_label):
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
@@ -213,3 +220,8 @@ def short(values: Any, most: int = 6) -> str:
     """The first few values, for a message."""
     shown = ", ".join(str(v) for v in values[:most])
     return f"[{shown}{', ...' if len(values) > most else ''}]"
+
+
+def shown(value: Any) -> str:
+    """A value for a message: 0.5 and not np.float64(0.5)."""
+    return repr(value.item() if isinstance(value, np.generic) else value)

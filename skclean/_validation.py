@@ -4,14 +4,28 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import _safe_indexing as take_any_rows
 from sklearn.utils import check_array
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_n_features, validate_data
 
 from skclean import _labels
-from skclean._array import array_namespace, is_numpy
+from skclean._array import array_namespace, detached, is_numpy, to_numpy
 from skclean._fields import check_trusted
-from skclean._labels import short
+from skclean._labels import short, shown
 from skclean.samples import LabelledSamples
+
+# scikit-learn's private names that other modules need are imported from here alone.
+__all__ = [
+    "HasMethods",
+    "Interval",
+    "StrOptions",
+    "check_given_matches",
+    "check_groups",
+    "open_features",
+    "open_samples",
+    "take_any_rows",
+]
 
 
 def open_samples(
@@ -81,7 +95,7 @@ def open_features(X: Any, *, estimator: Any, reset: bool) -> Any:
             "reduce it first: sklearn.decomposition.TruncatedSVD."
         )
     if not is_numpy(features):
-        features = _check_device_features(features, name, at_least=int(reset))
+        features = _check_device_features(detached(features), name, at_least=int(reset))
         _check_n_features(estimator, features, reset=reset)
         return features
     half = getattr(features, "dtype", None) == np.float16
@@ -149,7 +163,7 @@ def check_groups(groups: Any, n: int, estimator: Any) -> np.ndarray | None:
     Raises
     ------
     ValueError
-        If there is not one group a row, or a group is missing.
+        If there is not one group a row, a group is missing, or they are not of one type.
     """
     if groups is None:
         return None
@@ -159,7 +173,19 @@ def check_groups(groups: Any, n: int, estimator: Any) -> np.ndarray | None:
             f"{name}: expected groups of shape {(n,)}, one a row, got {np.shape(groups)}; do pass "
             "them for the same rows as X."
         )
-    return np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+    groups = to_numpy(groups)
+    missing = _labels.is_missing(groups)
+    if missing.any():
+        raise ValueError(
+            f"{name}: expected a group in every row, got none in {missing.sum()} rows, the first "
+            f"{int(np.argmax(missing))}; do give rows that belong to nobody a group of their own."
+        )
+    try:
+        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    except TypeError as error:
+        raise ValueError(
+            f"{name}: expected groups of one type, got several ({error}); do convert them."
+        ) from error
 
 
 def _new_samples(X, features, y, estimator, missing_label):
@@ -215,7 +241,7 @@ def _check_two_classes(samples, name):
         )
     present = np.unique(samples.given[samples.given >= 0])
     if len(present) < 2:
-        found = f"one class, {samples.classes[present[0]]!r}" if len(present) else "no label"
+        found = f"one class, {shown(samples.classes[present[0]])}" if len(present) else "no label"
         raise ValueError(
             f"{name}: expected labels of at least two classes, got {found} in {len(samples)} "
             "sample(s); do pass labels to compare, or missing_label if one is read as missing."

@@ -3,10 +3,11 @@
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skclean._fields import KEPT, STATUSES, TRUSTED
+from skclean._output import TransformsSamples
 from skclean._validation import check_groups, open_samples
 from skclean.decision.summary import LabelAudit, audit_labels
 from skclean.linalg.rows import RowIndex
@@ -26,7 +27,7 @@ _RESULT_FIELDS = (
 _ABSENT = {"given": -1, "clean_proba": np.nan, "right_proba": np.nan, "weight": 1, "trusted": False}
 
 
-class BaseCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
     """Turn (X, y_noisy) into purified labels: the part that all cleaners share.
 
     A subclass says what it learns and how it judges, by two methods that take and return a
@@ -64,11 +65,6 @@ class BaseCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        # A container must not be wrapped as a DataFrame, whatever scikit-learn's global
-        # configuration says; the setting is not inherited, so it is made for every subclass.
-        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
 
     def fit(self, X: Any, y: Any = None, *, trusted: Any = None, groups: Any = None) -> Self:
         """Learn which labels are wrong.
@@ -114,8 +110,10 @@ class BaseCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Rows of the fit are recognised by their content, also shuffled, sliced, and changed in
         their last bits; they get what the fit found. Other rows, and rows that come with another
-        given label than in the fit, are judged with the fitted state: purified where they carry a
-        given label, predicted from their features elsewhere.
+        given label than in the fit or are trusted now and were not then (or the reverse), are
+        judged with the fitted state: purified where they carry a given label, predicted from
+        their features elsewhere. Weights that come with the rows are kept, unless the cleaner
+        sets its own.
 
         Parameters
         ----------
@@ -134,16 +132,17 @@ class BaseCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         samples = open_samples(X, estimator=self, reset=False, require_labels=False)
-        samples = samples.with_classes(self.classes_)
+        samples = samples._with_classes(self.classes_, type(self).__name__)
         seen = self._rows.match(samples.features, samples.given)
+        seen[self._trust_changed(samples, seen)] = -1
         new = np.flatnonzero(seen < 0)
         if not len(new):
-            return samples._replace(**self._results(seen))
+            return samples._replace(**self._results(samples, seen))
         judged = self._transform_samples(samples if len(new) == len(seen) else samples[new])
         if len(new) == len(seen):
             return judged
         old = np.flatnonzero(seen >= 0)
-        parts = [(old, self._results(seen[old])), (new, judged._as_dict())]
+        parts = [(old, self._results(samples[old], seen[old])), (new, judged._as_dict())]
         return samples._replace(**_merge(parts, len(seen)))
 
     def audit(self) -> LabelAudit:
@@ -169,29 +168,8 @@ class BaseCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 "this fit; do use another cleaner, e.g. TransitionCleaner."
             )
         flagged = ~np.isin(rows.status_codes, (KEPT, TRUSTED))
-        return audit_labels(self.clean_proba_, flagged, rows.given, self.classes_)
-
-    def set_output(self, *, transform: Any = None) -> Self:
-        """Accept the default output alone: a DataFrame would lose the labels.
-
-        With this, ``Pipeline.set_output(transform="default")`` works.
-
-        Parameters
-        ----------
-        transform : {"default", None}
-
-        Raises
-        ------
-        ValueError
-            For "pandas" and "polars".
-        """
-        if transform not in (None, "default"):
-            raise ValueError(
-                f"{type(self).__name__}: expected transform='default', got {transform!r}: the "
-                "labels travel in a LabelledSamples, which a DataFrame would lose; do set the "
-                "output of the steps before, or call .to_frame() on the result."
-            )
-        return self
+        informative = getattr(self, "informative_", True)
+        return audit_labels(self.clean_proba_, flagged, rows.given, self.classes_, informative)
 
     def _fit(self, X, y, trusted, groups):
         self._validate_params()
@@ -218,11 +196,23 @@ class BaseCleaner(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 delattr(self, attribute)
         # The features of the fit are not kept: the index knows its rows by their projections.
         self._purified = purified._replace(features=np.empty((len(purified), 0)), inputs=None)
+        self._sets_weight = purified.weight is not samples.weight
         self._rows = RowIndex(samples.features, _outcomes(purified), purified.given)
         return purified
 
-    def _results(self, rows):
+    def _trust_changed(self, samples, seen):
+        """Mask of the rows that are trusted now and were not in the fit, or the reverse."""
+        if samples.trusted is None:
+            return np.zeros(len(seen), dtype=bool)
+        before = self._purified.trusted
+        before = np.zeros(len(self._purified), dtype=bool) if before is None else before
+        return (seen >= 0) & (samples.trusted != before[seen])
+
+    def _results(self, samples, rows):
+        """What the fit found for its `rows`, which come again as `samples`."""
         fields = self._purified[rows]._as_dict()
+        if samples.weight is not None and not self._sets_weight:
+            fields["weight"] = samples.weight
         return {field: fields[field] for field in _RESULT_FIELDS}
 
     def _fit_samples(self, samples: LabelledSamples, groups: np.ndarray | None) -> LabelledSamples:

@@ -7,26 +7,32 @@ from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
     MetaEstimatorMixin,
-    TransformerMixin,
     clone,
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
-from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skclean._array import take_rows
 from skclean._fields import CORRECTED, PREDICTED, TRUSTED
-from skclean._validation import check_given_matches, open_features, open_samples
+from skclean._labels import shown
+from skclean._output import TransformsSamples
+from skclean._validation import (
+    HasMethods,
+    StrOptions,
+    check_given_matches,
+    open_features,
+    open_samples,
+)
 from skclean.samples import LabelledSamples
 
 #: Soft labels below this probability are left out of the training, unless they are the greatest.
 LEAST_SOFT_LABEL = 0.01
 
 
-class OnFeatures(TransformerMixin, MetaEstimatorMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
     """Apply a transformer to the features inside a container; the labels travel along.
 
     On bare arrays it behaves as the transformer itself.
@@ -110,22 +116,6 @@ class OnFeatures(TransformerMixin, MetaEstimatorMixin, BaseEstimator, auto_wrap_
             return X.with_features(self.transformer_.transform(X.features))
         return self.transformer_.transform(X)
 
-    def set_output(self, *, transform: Any = None) -> Self:
-        """Accept the default output alone: a DataFrame would lose the labels.
-
-        Raises
-        ------
-        ValueError
-            For "pandas" and "polars".
-        """
-        if transform not in (None, "default"):
-            raise ValueError(
-                f"OnFeatures: expected transform='default', got {transform!r}: the labels travel "
-                "in a LabelledSamples, which a DataFrame would lose; do set the output of the "
-                "steps before, or call .to_frame() on the result."
-            )
-        return self
-
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the features that the transformer puts out."""
         check_is_fitted(self)
@@ -136,11 +126,7 @@ class OnFeatures(TransformerMixin, MetaEstimatorMixin, BaseEstimator, auto_wrap_
         self.transformer_ = clone(self._wrapped())
 
     def _finish(self):
-        for attribute in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.transformer_, attribute):
-                setattr(self, attribute, getattr(self.transformer_, attribute))
-            elif hasattr(self, attribute):
-                delattr(self, attribute)
+        _copy_feature_attributes(self.transformer_, self)
         return self
 
     def _training_data(self, samples, y):
@@ -163,6 +149,15 @@ class OnFeatures(TransformerMixin, MetaEstimatorMixin, BaseEstimator, auto_wrap_
         tags.target_tags = inner.target_tags
         tags.transformer_tags = inner.transformer_tags
         return tags
+
+
+def _copy_feature_attributes(source, target):
+    """Say of the features what the wrapped estimator says; nothing where it says nothing."""
+    for attribute in ("n_features_in_", "feature_names_in_"):
+        if hasattr(source, attribute):
+            setattr(target, attribute, getattr(source, attribute))
+        elif hasattr(target, attribute):
+            delattr(target, attribute)
 
 
 def _inner_has(method):
@@ -249,11 +244,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return self
         self.estimator_.fit(X, y)
         self.classes_ = self.estimator_.classes_
-        for attribute in ("n_features_in_", "feature_names_in_"):
-            if hasattr(self.estimator_, attribute):
-                setattr(self, attribute, getattr(self.estimator_, attribute))
-            elif hasattr(self, attribute):
-                delattr(self, attribute)
+        _copy_feature_attributes(self.estimator_, self)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -264,6 +255,12 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of shape (m, C), columns as `classes_`; 0 for classes not trained on."""
         return self._spread(self._call("predict_proba", X), 0.0)
+
+    @available_if(_inner_has("predict_proba"))
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithm of `predict_proba`, of shape (m, C); -inf where that is 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
 
     @available_if(_inner_has("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
@@ -385,5 +382,5 @@ def _check_trainable(codes, weight, classes):
     if len(present) == 1:
         raise ValueError(
             "PurifiedClassifier: expected labels of at least two classes after purification, got "
-            f"one class, {classes[present[0]]!r}; do lower the thresholds of the steps before."
+            f"one class, {shown(classes[present[0]])}; do lower the thresholds of the steps before."
         )

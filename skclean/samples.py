@@ -323,12 +323,16 @@ class LabelledSamples:
         ValueError
             If a class of the container is not in `classes`.
         """
+        return self._with_classes(classes, _NAME)
+
+    def _with_classes(self, classes, name):
+        """The work of `with_classes`; `name` says who speaks in errors."""
         if self.classes is None:
-            return self._replace(classes=_labels.check_classes(classes, _NAME))
+            return self._replace(classes=_labels.check_classes(classes, name))
         if np.array_equal(self.classes, classes):
             return self
         places, classes = _labels.encode_labels(
-            self.classes, classes=classes, missing_label=None, name=_NAME
+            self.classes, classes=classes, missing_label=None, name=name
         )
         fields = self._as_dict() | {"classes": classes}
         for field in ("given", "label_codes"):
@@ -387,7 +391,15 @@ class LabelledSamples:
                 LabelsDroppedWarning,
                 stacklevel=2,
             )
-        return np.array(to_numpy(self.features), dtype=dtype, copy=copy)
+        held = to_numpy(self.features)
+        array = np.asarray(held, dtype=dtype)
+        if copy is False and array is not held:
+            raise ValueError(
+                f"{_NAME}: expected the dtype of the features, {held.dtype}, for an array without "
+                f"a copy, got {array.dtype}; do leave copy=False out."
+            )
+        # NumPy 1 has no copy=None in numpy.array.
+        return array.copy() if copy else array
 
     # To look at
 

@@ -236,9 +236,10 @@ def test_inputs_and_frames_travel(blobs):
     batch = cleaner.transform(LabelledSamples(X[::-1], inputs=images[::-1]))
     np.testing.assert_array_equal(batch.inputs, images[::-1])
     assert cleaner.transform(X).inputs is None
-    assert not any(
-        np.shares_memory(v, X) for v in vars(cleaner).values() if isinstance(v, np.ndarray)
-    )
+    # Neither features nor inputs of the fit are kept.
+    assert cleaner._purified.features.size == 0 and cleaner._purified.inputs is None
+    big = np.tile(X, 50)
+    assert len(pickle.dumps(CentroidCleaner().fit(big, y))) < big.nbytes / 4
 
 
 def test_every_library(xp, blobs):
@@ -361,6 +362,52 @@ def test_trusted_and_groups_plainly(blobs):
     np.testing.assert_array_equal(pipe[:-1].transform(X).status[:9], "trusted")
     with pytest.raises(ValueError, match="groups of shape"):
         cleaner.fit(X, y, groups=groups[:3])
+
+
+def test_rows_whose_trust_changed_are_judged_anew(blobs):
+    X, _, y = blobs
+    trusted = np.zeros(300, dtype=bool)
+    cleaner = CentroidCleaner()
+    whole = cleaner.fit_transform(X, y)
+    wrong = np.flatnonzero(whole.status == "corrected")[:2]
+    trusted[wrong] = True
+    now = cleaner.transform(LabelledSamples(X, y, trusted=trusted))
+    np.testing.assert_array_equal(now.trusted, trusted)
+    np.testing.assert_array_equal(now.status[wrong], "trusted")
+    np.testing.assert_array_equal(now.labels[wrong], y[wrong])
+    rest = ~trusted
+    assert_same(now[rest]._replace(trusted=None), whole[rest])
+    # And the reverse: trusted in the fit, no longer so now. A container that says nothing of trust
+    # gets what the fit found.
+    cleaner.fit(X, y, trusted=trusted)
+    back = cleaner.transform(LabelledSamples(X, y, trusted=np.zeros(300, dtype=bool)))
+    assert not back.trusted.any() and "trusted" not in back.status
+    np.testing.assert_array_equal(cleaner.transform(X).trusted, trusted)
+
+
+def test_weights_of_the_caller_are_kept(blobs):
+    X, _, y = blobs
+    weight, other = np.linspace(0, 1, 300), np.linspace(1, 2, 300)
+    cleaner = CentroidCleaner().fit(X[:200], y[:200])
+    for rows in (slice(0, 200), slice(200, 300), slice(0, 300)):
+        batch = LabelledSamples(X[rows], y[rows], weight=weight[rows])
+        np.testing.assert_array_equal(cleaner.transform(batch).weight, weight[rows])
+    weighted = LabelledSamples(X, y, weight=weight)
+    assert_same(
+        CentroidCleaner().fit_transform(weighted), CentroidCleaner().fit(weighted).transform(X)
+    )
+
+    class Weighing(CentroidCleaner):
+        def _judge(self, samples):
+            return super()._judge(samples)._replace(weight=other[: len(samples)])
+
+    assert_same(Weighing().fit_transform(weighted), Weighing().fit(weighted).transform(weighted))
+
+
+def test_classes_that_the_fit_does_not_know_name_the_cleaner(blobs):
+    X, _, y = blobs
+    with pytest.raises(ValueError, match="CentroidCleaner: .*got 'dog'"):
+        CentroidCleaner().fit(X, y).transform(LabelledSamples(X[:2], ["ant", "dog"]))
 
 
 def test_trusted_and_groups_by_metadata_routing(blobs):

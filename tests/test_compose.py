@@ -278,3 +278,12 @@ def test_clone_parameters_and_pickle():
     assert classifier.estimator_.C == 2.0
     again = pickle.loads(pickle.dumps(classifier))
     np.testing.assert_array_equal(again.predict(X), classifier.predict(X))
+
+
+def test_log_probabilities():
+    samples = LabelledSamples([[0.0], [1.0], [5.0]], [0, 0, 1], classes=[0, 1, 2])
+    classifier = PurifiedClassifier().fit(samples)
+    log_proba = classifier.predict_log_proba(samples)
+    np.testing.assert_allclose(np.exp(log_proba), classifier.predict_proba(samples))
+    assert (log_proba[:, 2] == -np.inf).all()
+    assert not hasattr(PurifiedClassifier(LinearSVC()), "predict_log_proba")

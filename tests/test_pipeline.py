@@ -146,3 +146,59 @@ def test_names_of_the_classes_travel():
     assert pipe.score(X_TEST, names[TEST]) > 0.85
     np.testing.assert_array_equal(pipe.classes_, names)
     assert set(pipe[:-1].transform(X[:500]).labels) <= set(names)
+
+
+@pytest.mark.parametrize("first", CLEANERS)
+def test_a_cleaner_behind_a_cleaner_does_not_believe_it(first):
+    """Purified soft labels have seen the given ones, so they are no evidence about them."""
+    chain = Pipeline(
+        [("a", clone(first)), ("b", CredibilityRelabeler()), ("c", TransitionCleaner())]
+    )
+    labels = chain.fit_transform(X, NOISY).labels
+    alone = TransitionCleaner().fit(X, NOISY)
+    np.testing.assert_array_equal(labels, alone.transduction_)
+    np.testing.assert_array_equal(chain.transform(X).labels, labels)
+
+
+@pytest.mark.parametrize("cleaner", CLEANERS)
+def test_labels_that_have_nothing_to_do_with_the_features(cleaner):
+    permuted = np.random.default_rng(0).permutation(TRUTH)
+    audit = clone(cleaner).fit(X, permuted).audit()
+    assert not audit.informative and not audit.looks_clean
+    assert "nothing can be said" in str(audit)
+
+
+@pytest.mark.parametrize("cleaner", CLEANERS)
+def test_assess_checks_what_it_is_given(cleaner):
+    proba = LeaveOneOutRidge().fit(X, NOISY).loo_proba()
+    given = NOISY.copy()
+    given[:3] = -1
+    clean = cleaner.assess(given, proba)
+    assert np.isnan(clean[:3]).all() and ((clean[3:] >= 0) & (clean[3:] <= 1)).all()
+    name = type(cleaner).__name__
+    for wrong, p in (
+        (given + 5, proba),
+        (given - 1, proba),
+        (given[1:], proba),
+        (given * 0.5, proba),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: expected given"):
+            cleaner.assess(wrong, p)
+    with pytest.raises(ValueError, match=f"{name}: expected proba"):
+        cleaner.assess(given, 3 * proba - 1)
+
+
+def test_the_estimator_is_fitted_to_the_users_classes():
+    names = np.array([f"digit {k}" for k in range(10)])
+    weighted = LogisticRegression(class_weight={name: 1.0 for name in names}, max_iter=300)
+    cleaner = GMMCleaner(estimator=weighted, cv=3).fit(X / 16, names[NOISY])
+    assert np.mean(cleaner.transform(X / 16).known) > 0.4
+
+
+def test_a_verdict_without_probabilities_is_not_thrown_away():
+    status = np.where(NOISY == TRUTH, "kept", "unknown")
+    proba = np.eye(10)[TRUTH]
+    with pytest.raises(ValueError, match="CredibilityRelabeler: expected proba"):
+        CredibilityRelabeler().fit(LabelledSamples(X, NOISY, labels=NOISY, status=status))
+    judged = LabelledSamples(X, NOISY, proba=proba, status=status)
+    assert (CredibilityRelabeler().fit_transform(judged).labels == TRUTH).all()

@@ -484,3 +484,23 @@ def test_repr_counts():
         "right_proba, weight, trusted)"
     )
     assert set(purified().status) == set(STATUSES)
+
+
+def test_copy_says_whether_an_array_is_made():
+    samples = LabelledSamples(np.ones((2, 2)))
+    assert np.shares_memory(samples.__array__(), samples.features)
+    assert not np.shares_memory(samples.__array__(copy=True), samples.features)
+    assert samples.__array__(copy=True).flags.writeable
+    assert np.shares_memory(samples.__array__(np.float64, copy=False), samples.features)
+    assert samples.__array__(np.float32).dtype == np.float32
+    with pytest.raises(ValueError, match="expected the dtype of the features, float64"):
+        samples.__array__(np.float32, copy=False)
+
+
+def test_messages_show_values_and_not_their_types():
+    with pytest.raises(ValueError, match="got 2.5|got .2.5"):
+        LabelledSamples(np.ones((2, 1)), np.array([1.0, 2.5]))
+    with pytest.raises(ValueError, match=r"got 3 in row 1"):
+        LabelledSamples(np.ones((2, 1)), np.array([0, 3]), classes=[0, 1])
+    with pytest.raises(ValueError, match=r"got 9 in row 1"):
+        LabelledSamples(np.ones((2, 1)), [0, 1], status=np.array([0, 9]))

@@ -226,3 +226,34 @@ def test_groups():
     np.testing.assert_array_equal(check_groups(list("zazzaz"), 6, Cleaner()), [1, 0, 1, 1, 0, 1])
     with pytest.raises(ValueError, match=r"groups of shape \(6,\)"):
         check_groups([1, 2], 6, Cleaner())
+
+
+@pytest.mark.parametrize(
+    "groups, message",
+    [
+        ([0.0, np.nan, 1.0], "got none in 1 rows, the first 1; do give"),
+        (["a", "b", None], "got none in 1 rows, the first 2; do give"),
+        ([None, "b", np.nan], "got none in 2 rows, the first 0; do give"),
+        (np.array(["a", 1, "b"], dtype=object), "expected groups of one type"),
+    ],
+)
+def test_groups_that_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        check_groups(groups, 3, Cleaner())
+
+
+def test_groups_of_pandas_with_a_missing_one_are_refused():
+    pd = pytest.importorskip("pandas")
+    for groups in (pd.Series([1, pd.NA, 2], dtype="Int64"), pd.Series(["a", None, "b"])):
+        with pytest.raises(ValueError, match="Cleaner: expected a group in every row"):
+            check_groups(groups, 3, Cleaner())
+    np.testing.assert_array_equal(check_groups(pd.Series([5, 3, 5]), 3, Cleaner()), [1, 0, 1])
+
+
+def test_torch_features_leave_their_graph_behind():
+    torch = pytest.importorskip("torch")
+    features = torch.ones((3, 2), requires_grad=True)
+    assert not LabelledSamples(features).features.requires_grad
+    assert not LabelledSamples(np.ones((3, 2))).with_features(features).features.requires_grad
+    assert not open_features(features, estimator=Cleaner(), reset=True).requires_grad
+    assert features.requires_grad

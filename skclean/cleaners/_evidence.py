@@ -1,9 +1,12 @@
 """What cleaners share whose evidence comes from a classifier."""
 
 from numbers import Integral, Real
+from typing import Any
 
-from sklearn.utils._param_validation import HasMethods, Interval
+import numpy as np
 
+from skclean._array import array_namespace
+from skclean._validation import HasMethods, Interval
 from skclean.base import BaseCleaner
 from skclean.evidence.fit import fit_evidence
 
@@ -16,7 +19,7 @@ class EvidenceCleaner(BaseCleaner):
         "estimator": [HasMethods(["fit"]), None],
         "cv": ["cv_object"],
         "missing_label": "no_validation",
-        "random_state": [Interval(Integral, 0, None, closed="left")],
+        "random_state": ["random_state"],
         "n_jobs": [Integral, None],
     }
 
@@ -31,3 +34,28 @@ class EvidenceCleaner(BaseCleaner):
             n_jobs=self.n_jobs,
             name=type(self).__name__,
         )
+        self.informative_ = self.evidence_.informative(samples.given)
+
+    def _check_assessed(self, given: Any, proba: Any) -> np.ndarray:
+        """Parameters and arguments of `assess`, checked; the given labels as int64."""
+        self._validate_params()
+        name, given = type(self).__name__, np.asarray(given)
+        if proba.ndim != 2 or given.shape != (proba.shape[0],) or given.dtype.kind not in "iu":
+            raise ValueError(
+                f"{name}: expected given integers of shape (n,) and proba of shape (n, C), got "
+                f"{given.dtype} {given.shape} and {tuple(proba.shape)}; do pass positions."
+            )
+        if len(given) and not -1 <= given.min() <= given.max() < proba.shape[1]:
+            raise ValueError(
+                f"{name}: expected given labels from -1 (missing) to {proba.shape[1] - 1}, got "
+                f"{given.min()} to {given.max()}; do pass positions of the columns of proba."
+            )
+        xp = array_namespace(proba)
+        sums = xp.sum(xp.astype(proba, xp.float64), axis=1)
+        # Written so that NaN fails.
+        if not bool(xp.all(proba >= 0)) or not bool(xp.all(xp.abs(sums - 1) < 1e-3)):
+            raise ValueError(
+                f"{name}: expected proba of at least 0 in rows that sum to 1, got others; do pass "
+                "the output of a softmax."
+            )
+        return given.astype(np.int64)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from skclean._array import take_rows, to_numpy
 from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.loss_mixture import (
@@ -41,7 +42,7 @@ class GMMCleaner(EvidenceCleaner):
         Whether every given class has a mixture of its own, as in CPC.
     missing_label : "auto", None or a label, default="auto"
         What marks a missing label in `y`, as in `LabelledSamples`.
-    random_state : int, default=0
+    random_state : int, RandomState instance or None, default=0
         Shuffles the folds of `cv`.
     n_jobs : int or None, default=None
         Processes for the folds of `cv`.
@@ -64,6 +65,9 @@ class GMMCleaner(EvidenceCleaner):
         The threshold in use.
     mixture_ : LossMixture
     evidence_ : Evidence
+    informative_ : bool
+        Whether the evidence predicts the given labels better than their frequencies do. If not,
+        nothing can be said about them.
 
     Warns
     -----
@@ -115,7 +119,7 @@ class GMMCleaner(EvidenceCleaner):
         Parameters
         ----------
         given : ndarray of shape (n,), int
-            Labels in 0 to C - 1.
+            Labels in 0 to C - 1, -1 where missing.
         proba : array of shape (n, C)
             NumPy, CuPy or torch.
         features : None
@@ -124,8 +128,17 @@ class GMMCleaner(EvidenceCleaner):
         Returns
         -------
         ndarray of shape (n,)
+            NaN where the label is missing.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a label or a probability is out of range, or shapes do not match.
         """
-        return self._fit_mixture(given, proba)[1]
+        given = self._check_assessed(given, proba)
+        clean, rows = np.full(len(given), np.nan), np.flatnonzero(given >= 0)
+        clean[rows] = self._fit_mixture(given[rows], take_rows(proba, rows))[1]
+        return clean
 
     def _fit_mixture(self, given, proba) -> tuple[LossMixture, np.ndarray]:
         loss = cross_entropy(proba, given)
@@ -142,8 +155,10 @@ class GMMCleaner(EvidenceCleaner):
     def _fit_samples(self, samples, groups):
         self._fit_evidence(samples, groups)
         proba = self.evidence_.proba()
-        labelled = samples.given >= 0
-        self.mixture_, clean = self._fit_mixture(samples.given[labelled], proba[labelled])
+        labelled = np.flatnonzero(samples.given >= 0)
+        self.mixture_, clean = self._fit_mixture(
+            samples.given[labelled], take_rows(proba, labelled)
+        )
         self.threshold_ = float(self.threshold)
         if self.mixture_.separated:
             self.threshold_ = effective_threshold(self.threshold, clean)
@@ -157,17 +172,19 @@ class GMMCleaner(EvidenceCleaner):
 
     def _purify(self, samples, proba, new=False):
         """Verdicts by the fitted mixture."""
-        n = len(proba)
+        n = proba.shape[0]
         given = np.full(n, -1) if samples.given is None else samples.given
         clean, rows = np.full(n, np.nan), np.flatnonzero(given >= 0)
         if len(rows):
-            loss = cross_entropy(proba[rows], given[rows])
+            loss = cross_entropy(take_rows(proba, rows), given[rows])
             clean[rows] = self.mixture_.clean_proba(loss, given[rows])
         status = np.full(n, PREDICTED if new else UNKNOWN, dtype=np.int8)
         status[rows] = np.where(clean[rows] > self.threshold_, KEPT, UNKNOWN)
         if samples.trusted is not None:
             clean[samples.trusted], status[samples.trusted] = 1, TRUSTED
-        return samples.with_labels(proba=proba, status=status, clean_proba=clean, right_proba=None)
+        return samples.with_labels(
+            proba=to_numpy(proba), status=status, clean_proba=clean, right_proba=None
+        )
 
 
 def _refined(samples):

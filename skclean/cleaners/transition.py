@@ -4,10 +4,10 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import Interval
 
-from skclean._array import from_numpy, take_rows, to_numpy
+from skclean._array import take_rows, to_numpy
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
+from skclean._validation import Interval
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.transition import fit_transition
 from skclean.evidence.fit import log_proba
@@ -39,7 +39,7 @@ class TransitionCleaner(EvidenceCleaner):
         A round that changes the mean log-likelihood of the given labels by less, in nats, ends it.
     missing_label : "auto", None or a label, default="auto"
         What marks a missing label in `y`, as in `LabelledSamples`.
-    random_state : int, default=0
+    random_state : int, RandomState instance or None, default=0
         Shuffles the folds of `cv`.
     n_jobs : int or None, default=None
         Processes for the folds of `cv`.
@@ -63,6 +63,9 @@ class TransitionCleaner(EvidenceCleaner):
     n_iter_ : int
     converged_ : bool
     evidence_ : Evidence
+    informative_ : bool
+        Whether the evidence predicts the given labels better than their frequencies do. If not,
+        nothing can be said about them.
 
     Warns
     -----
@@ -112,7 +115,7 @@ class TransitionCleaner(EvidenceCleaner):
         Parameters
         ----------
         given : ndarray of shape (n,), int
-            Labels in 0 to C - 1.
+            Labels in 0 to C - 1, -1 where missing.
         proba : array of shape (n, C)
             Probabilities that have not seen the given labels. NumPy, CuPy or torch.
         features : None
@@ -121,10 +124,19 @@ class TransitionCleaner(EvidenceCleaner):
         Returns
         -------
         ndarray of shape (n,)
+            NaN where the label is missing.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a label or a probability is out of range, or shapes do not match.
         """
-        scores = from_numpy(log_proba(to_numpy(proba)), proba)
-        _, gamma = fit_transition(scores, np.asarray(given), max_iter=self.max_iter, tol=self.tol)
-        return to_numpy(gamma)[np.arange(len(given)), given].astype(np.float64)
+        given = self._check_assessed(given, proba)
+        clean, rows = np.full(len(given), np.nan), np.flatnonzero(given >= 0)
+        scores = log_proba(take_rows(proba, rows))
+        _, gamma = fit_transition(scores, given[rows], max_iter=self.max_iter, tol=self.tol)
+        clean[rows] = to_numpy(gamma)[np.arange(len(rows)), given[rows]]
+        return clean
 
     def _fit_samples(self, samples, groups):
         self._fit_evidence(samples, groups)

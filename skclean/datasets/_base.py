@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch
 
+from skclean._labels import shown
 from skclean.datasets._noise import (
     make_asymmetric_noise,
     make_instance_dependent_noise,
@@ -26,7 +28,7 @@ under {noise} label noise of rate {noise_rate:g}: {n_wrong} of {n} labels are wr
 """
 
 
-def get_data_home(data_home=None):
+def get_data_home(data_home: Any = None) -> Path:
     """Folder that downloaded data sets are kept in, made where it does not exist.
 
     Parameters
@@ -47,7 +49,13 @@ def get_data_home(data_home=None):
     return folder
 
 
-def load_noisy_digits(noise="symmetric", noise_rate=0.4, *, random_state=0, return_X_y=False):
+def load_noisy_digits(
+    noise: str = "symmetric",
+    noise_rate: float = 0.4,
+    *,
+    random_state: Any = 0,
+    return_X_y: bool = False,
+) -> Any:
     """Load the digits of scikit-learn with noisy labels. Nothing is downloaded.
 
     Parameters
@@ -105,7 +113,7 @@ def load_noisy_digits(noise="symmetric", noise_rate=0.4, *, random_state=0, retu
     }
     if noise not in makers:
         raise ValueError(
-            f"load_noisy_digits: expected noise to be one of {sorted(makers)}, got {noise!r}; "
+            f"load_noisy_digits: expected noise to be one of {sorted(makers)}, got {shown(noise)}; "
             f"do call one of the make_*_noise functions for any other."
         )
     digits = load_digits()

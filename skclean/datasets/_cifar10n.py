@@ -5,6 +5,7 @@ import tarfile
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -54,14 +55,14 @@ Published shares of wrong labels: 17.2 %, 18.1 %, 17.6 %, 9.0 % and 40.2 %.
 
 def fetch_cifar10n(
     *,
-    data_home=None,
-    noise="worse",
-    subset="train",
-    download_if_missing=True,
-    n_retries=3,
-    delay=1.0,
-    return_X_y=False,
-):
+    data_home: Any = None,
+    noise: str = "worse",
+    subset: str = "train",
+    download_if_missing: bool = True,
+    n_retries: int = 3,
+    delay: float = 1.0,
+    return_X_y: bool = False,
+) -> Any:
     """Load CIFAR-10N, CIFAR-10 with human label errors; downloads 163 MiB on first use.
 
     Parameters

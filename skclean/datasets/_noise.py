@@ -1,14 +1,22 @@
 """Makers of label noise: clean labels in, noisy labels and the transition matrix out."""
 
+from numbers import Real
+from typing import Any
+
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+
+from skclean._array import to_numpy
+from skclean._labels import shown
 
 #: Named class maps of `make_asymmetric_noise`. The names are CIFAR-10's, in torchvision's order:
 #: truck -> automobile, bird -> airplane, deer -> horse, cat <-> dog.
 ASYMMETRIC_MAPS = {"cifar10": {9: 1, 2: 0, 4: 7, 3: 5, 5: 3}}
 
 
-def make_symmetric_noise(y, noise_rate, *, include_true=True, random_state=None):
+def make_symmetric_noise(
+    y: Any, noise_rate: float, *, include_true: bool = True, random_state: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Replace labels by classes drawn uniformly.
 
     Exactly ``round(noise_rate * n)`` rows are drawn without replacement and relabelled.
@@ -36,6 +44,8 @@ def make_symmetric_noise(y, noise_rate, *, include_true=True, random_state=None)
 
     Raises
     ------
+    TypeError
+        If `noise_rate` is not a number.
     ValueError
         If `noise_rate` is outside [0, 1] or `y` has fewer than two classes.
 
@@ -48,7 +58,7 @@ def make_symmetric_noise(y, noise_rate, *, include_true=True, random_state=None)
            [0.17, 0.67, 0.17],
            [0.17, 0.17, 0.67]])
     """
-    classes, codes, rate = _check_labels(y, noise_rate)
+    classes, codes, rate = _check_labels(y, noise_rate, "make_symmetric_noise")
     rng = check_random_state(random_state)
     n_classes, noisy = len(classes), codes.copy()
     # Not rng.permutation: splits of the same seed draw their test rows from it, and would take the
@@ -64,7 +74,9 @@ def make_symmetric_noise(y, noise_rate, *, include_true=True, random_state=None)
     return classes[noisy], transition + (1 - rate) * np.eye(n_classes)
 
 
-def make_asymmetric_noise(y, noise_rate, class_map="cifar10", *, random_state=None):
+def make_asymmetric_noise(
+    y: Any, noise_rate: float, class_map: dict | str = "cifar10", *, random_state: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Replace labels by the one class that each is mistaken for.
 
     Parameters
@@ -90,23 +102,25 @@ def make_asymmetric_noise(y, noise_rate, class_map="cifar10", *, random_state=No
 
     Raises
     ------
+    TypeError
+        If `noise_rate` is not a number.
     ValueError
         If `noise_rate` is outside [0, 1], or the map names a class that `y` has not.
     """
-    classes, codes, rate = _check_labels(y, noise_rate)
+    classes, codes, rate = _check_labels(y, noise_rate, "make_asymmetric_noise")
     if isinstance(class_map, str):
         if class_map not in ASYMMETRIC_MAPS:
             raise ValueError(
                 f"make_asymmetric_noise: expected class_map to be a dict or one of "
-                f"{sorted(ASYMMETRIC_MAPS)}, got {class_map!r}."
+                f"{sorted(ASYMMETRIC_MAPS)}, got {shown(class_map)}."
             )
         class_map = ASYMMETRIC_MAPS[class_map]
     position = {label: code for code, label in enumerate(classes.tolist())}
     unknown = [c for pair in class_map.items() for c in pair if c not in position]
     if unknown:
         raise ValueError(
-            f"make_asymmetric_noise: expected class_map to name classes of y, got {unknown[0]!r}; "
-            f"the classes are {classes.tolist()[:20]}."
+            f"make_asymmetric_noise: expected class_map to name classes of y, got "
+            f"{shown(unknown[0])}; the classes are {classes.tolist()[:20]}."
         )
     target = np.arange(len(classes))
     for source, given in class_map.items():
@@ -114,7 +128,9 @@ def make_asymmetric_noise(y, noise_rate, class_map="cifar10", *, random_state=No
     return _flip(classes, codes, target, rate, random_state)
 
 
-def make_pair_noise(y, noise_rate, *, random_state=None):
+def make_pair_noise(
+    y: Any, noise_rate: float, *, random_state: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Replace labels by the next class in sorted order (the last by the first).
 
     Parameters
@@ -135,15 +151,19 @@ def make_pair_noise(y, noise_rate, *, random_state=None):
 
     Raises
     ------
+    TypeError
+        If `noise_rate` is not a number.
     ValueError
         If `noise_rate` is outside [0, 1] or `y` has fewer than two classes.
     """
-    classes, codes, rate = _check_labels(y, noise_rate)
+    classes, codes, rate = _check_labels(y, noise_rate, "make_pair_noise")
     target = np.roll(np.arange(len(classes)), -1)
     return _flip(classes, codes, target, rate, random_state)
 
 
-def make_instance_dependent_noise(X, y, noise_rate, *, spread=0.1, random_state=None):
+def make_instance_dependent_noise(
+    X: Any, y: Any, noise_rate: float, *, spread: float = 0.1, random_state: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Replace labels by classes that depend on the features of the row.
 
     Each row i has a flip probability q_i from a normal distribution around `noise_rate`,
@@ -174,6 +194,8 @@ def make_instance_dependent_noise(X, y, noise_rate, *, spread=0.1, random_state=
 
     Raises
     ------
+    TypeError
+        If `noise_rate` is not a number.
     ValueError
         If `noise_rate` is outside [0, 1], `spread` is negative, or lengths differ.
 
@@ -182,10 +204,10 @@ def make_instance_dependent_noise(X, y, noise_rate, *, spread=0.1, random_state=
     .. [1] Xia et al., "Part-dependent Label Noise: Towards Instance-dependent Label Noise",
        NeurIPS 2020, algorithm 2.
     """
-    classes, codes, rate = _check_labels(y, noise_rate)
+    classes, codes, rate = _check_labels(y, noise_rate, "make_instance_dependent_noise")
     if not spread >= 0:
         raise ValueError(
-            f"make_instance_dependent_noise: expected spread to be at least 0, got {spread!r}."
+            f"make_instance_dependent_noise: expected spread to be at least 0, got {shown(spread)}."
         )
     features = check_array(X, dtype=np.float64, copy=True)
     check_consistent_length(features, codes)
@@ -208,7 +230,9 @@ def make_instance_dependent_noise(X, y, noise_rate, *, spread=0.1, random_state=
     return classes[noisy], transition
 
 
-def make_openset_noise(y, open_classes, *, random_state=None):
+def make_openset_noise(
+    y: Any, open_classes: Any, *, random_state: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Give rows of foreign classes labels of the other classes.
 
     What remains is a set of labels in which the rows of `open_classes` belong to no class at
@@ -237,12 +261,13 @@ def make_openset_noise(y, open_classes, *, random_state=None):
     ValueError
         If `open_classes` holds a class that `y` has not, or leaves fewer than two.
     """
-    classes, codes, _ = _check_labels(y, 0.0)
+    classes, codes, _ = _check_labels(y, 0.0, "make_openset_noise")
     is_open = np.isin(classes, np.asarray(open_classes))
     missing = np.setdiff1d(np.asarray(open_classes), classes)
     if len(missing):
         raise ValueError(
-            f"make_openset_noise: expected open_classes to be classes of y, got {missing[0]!r}."
+            f"make_openset_noise: expected open_classes to be classes of y, got "
+            f"{shown(missing[0])}; the classes are {classes.tolist()[:20]}."
         )
     known = np.flatnonzero(~is_open)
     if len(known) < 2:
@@ -276,12 +301,33 @@ def _truncated_normal(mean, spread, size, rng):
     return draws
 
 
-def _check_labels(y, noise_rate):
-    """Sorted classes, codes and the rate, or an error that names what is wrong."""
-    y = column_or_1d(y, warn=False)
+def _check_labels(y, noise_rate, name):
+    """Sorted classes, codes and the rate, or an error of function `name` that says what to do."""
+    if isinstance(noise_rate, bool) or not isinstance(noise_rate, Real):
+        raise TypeError(
+            f"{name}: expected noise_rate as a number in [0, 1], got {shown(noise_rate)}; do pass "
+            "a share such as 0.2."
+        )
     if not 0 <= noise_rate <= 1:
-        raise ValueError(f"Expected noise_rate to be in [0, 1], got {noise_rate!r}.")
-    classes, codes = np.unique(y, return_inverse=True)
+        raise ValueError(
+            f"{name}: expected noise_rate to be in [0, 1], got {shown(noise_rate)}; do pass a "
+            "share such as 0.2, not per cent."
+        )
+    y = to_numpy(y)
+    if y.ndim != 1 and not (y.ndim == 2 and y.shape[1] == 1):
+        raise ValueError(
+            f"{name}: expected y as a 1d array, got shape {y.shape}; do pass one label a row."
+        )
+    try:
+        classes, codes = np.unique(y.ravel(), return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"{name}: expected labels of one type, got several ({error}); do convert them, and "
+            "leave rows without a label out."
+        ) from error
     if len(classes) < 2:
-        raise ValueError(f"Expected y to hold at least two classes, got {len(classes)}.")
+        raise ValueError(
+            f"{name}: expected y to hold at least two classes, got {len(classes)}; do pass clean "
+            "labels of all classes."
+        )
     return classes, codes, float(noise_rate)

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 #: Labels look clean where at most this share of them is flagged, and at most `DOUBTED_SHARE` of
 #: them is expected to be wrong.
 CLEAN_SHARE = 0.01
 DOUBTED_SHARE = 0.05
+#: Calibration error of clean_proba that the benchmarks show on noise that the model describes.
+MODEL_ERROR = 0.02
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,17 @@ class LabelAudit:
     n_wrong : float
         Expected number of wrong labels, the sum of 1 - clean_proba.
     interval : tuple of float
-        95 % interval of the number of wrong labels, given that clean_proba is calibrated.
+        Range of the number of wrong labels: two standard deviations of the sum, and `MODEL_ERROR`
+        of the rows for the calibration error of clean_proba that is usual. It has no confidence
+        level: on noise that the model does not describe, the error is larger.
     n_flagged : int
         Rows whose label was not kept.
     looks_clean : bool
         Whether at most 1 % of the labels were flagged, and at most 5 % are expected to be wrong.
     worst_classes : list of tuple of (label, float)
         Up to five classes by expected share of wrong labels among the rows given that label.
+    informative : bool
+        Whether the features predict the given labels at all; if not, nothing can be said.
     """
 
     n_labels: int
@@ -37,10 +42,16 @@ class LabelAudit:
     n_flagged: int
     looks_clean: bool
     worst_classes: list
+    informative: bool = True
 
     def __str__(self) -> str:
         """The audit in a few lines."""
         low, high = self.interval
+        if not self.informative:
+            return (
+                f"The features do not predict these {self.n_labels} labels better than their "
+                "frequencies do: nothing can be said about which are wrong."
+            )
         if self.looks_clean:
             return (
                 f"Your labels look clean: {self.n_flagged} of {self.n_labels} flagged; cleaning is "
@@ -49,13 +60,17 @@ class LabelAudit:
         worst = ", ".join(f"{label} {100 * share:.0f} %" for label, share in self.worst_classes)
         return (
             f"About {self.n_wrong:.0f} of {self.n_labels} labels are wrong "
-            f"({100 * self.n_wrong / self.n_labels:.1f} %, 95 % interval {low:.0f} to {high:.0f}); "
+            f"({100 * self.n_wrong / self.n_labels:.1f} %, between {low:.0f} and {high:.0f}); "
             f"{self.n_flagged} flagged.\nWorst given labels: {worst}."
         )
 
 
 def audit_labels(
-    clean_proba: np.ndarray, flagged: np.ndarray, given: np.ndarray, classes: np.ndarray
+    clean_proba: np.ndarray,
+    flagged: np.ndarray,
+    given: np.ndarray,
+    classes: np.ndarray,
+    informative: bool = True,
 ) -> LabelAudit:
     """Sum up the verdicts on the rows that were judged.
 
@@ -67,21 +82,22 @@ def audit_labels(
         Rows whose label was not kept.
     given : ndarray of shape (n,), int64
     classes : ndarray of shape (C,)
+    informative : bool
+        Whether the features predict the given labels.
     """
     judged = ~np.isnan(clean_proba) & (given >= 0)
     wrong = 1 - clean_proba[judged]
     expected, n = float(wrong.sum()), len(wrong)
-    margin = norm.ppf(0.975) * float(np.sqrt(np.sum(wrong * (1 - wrong))))
-    # A sum of almost certain verdicts is still not known to less than a row or two.
-    interval = (max(expected - margin - 0.5, 0.0), min(expected + margin + 0.5, float(n)))
+    margin = 2 * float(np.sqrt(np.sum(wrong * (1 - wrong)))) + MODEL_ERROR * n
+    interval = (max(expected - margin, 0.0), min(expected + margin, float(n)))
     n_flagged = int(flagged[judged].sum())
     counts = np.bincount(given[judged], minlength=len(classes))
     share = np.bincount(given[judged], weights=wrong, minlength=len(classes)) / np.maximum(
         counts, 1
     )
     worst = [(classes[k].item(), float(share[k])) for k in np.argsort(-share)[:5] if counts[k]]
-    looks_clean = n_flagged <= CLEAN_SHARE * n and expected <= DOUBTED_SHARE * n
-    return LabelAudit(n, expected, interval, n_flagged, looks_clean, worst)
+    looks_clean = informative and n_flagged <= CLEAN_SHARE * n and expected <= DOUBTED_SHARE * n
+    return LabelAudit(n, expected, interval, n_flagged, looks_clean, worst, informative)
 
 
 def soft_transition(given: np.ndarray, proba: np.ndarray) -> np.ndarray:

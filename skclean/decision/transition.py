@@ -14,7 +14,7 @@ T:
 - a row of T is an error rate with a Beta prior times a distribution over the other classes with a
   symmetric Dirichlet prior; both priors are fitted to the expected counts, so that one common
   rate, rates per class, a few strong confusions and uniform noise are all found by themselves;
-- T is kept diagonally dominant, without which classes could swap names;
+- no entry of a row of T is above its diagonal, without which classes could swap names;
 - q of a row of the fit is corrected to the value that it would have without the row's own label
   (approximate leave-one-out), so that the flexible D does not explain noise away.
 
@@ -22,16 +22,18 @@ The posterior gamma_iy = q_iy T_y,given / sum is the purified soft label, gamma_
 probability that the given label is right.
 """
 
+import copy
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from skclean._array import array_namespace, from_numpy, take_rows, to_numpy
+from skclean._threads import one_blas_thread
 from skclean.decision.transition_prior import TransitionPrior, dominant
 from skclean.linalg.softmax import softmax
 
@@ -54,9 +56,11 @@ class TransitionModel:
     ----------
     transition : ndarray of shape (C, C)
         T, P(given = column | true = row).
-    center, scale : ndarray of shape (C,), float
+    center : ndarray of shape (C,)
+    scale : float
         Standardisation of the scores.
-    square_center, square_scale : ndarray of shape (C, 1), float
+    square_center : ndarray of shape (C, 1)
+    square_scale : float
         Standardisation of their squares.
     linear : ndarray of shape (P, C) or (1, C)
         D plus tau on the diagonal of its first C rows; tau for every class where D = 0.
@@ -70,6 +74,8 @@ class TransitionModel:
         Rounds of the fit.
     converged : bool
         Whether the likelihood had settled.
+    trace : list of float
+        The log-likelihood after each round.
     """
 
     transition: np.ndarray
@@ -175,10 +181,8 @@ def fit_transition(
     ConvergenceWarning
         If `max_iter` rounds were not enough.
     """
-    n_classes = scores.shape[1]
     trace: list[float] = []
-    # Threads cost more than they bring in products with a small matrix.
-    with threadpool_limits(1 if n_classes <= MIXING_CLASSES else None, user_api="blas"):
+    with one_blas_thread() if scores.shape[1] <= MIXING_CLASSES else nullcontext():
         fit = _Fit(scores, given, trusted)
         fit.warm_up()
         model = fit.model
@@ -191,8 +195,8 @@ def fit_transition(
                 break
     if not model.converged:
         warnings.warn(
-            f"fit_transition: the likelihood still moved by {abs(np.diff(trace[-2:])).sum():.1e} "
-            f"nats a row after {max_iter} rounds; do raise max_iter.",
+            f"fit_transition: expected the likelihood to settle to {tol:g} nats a row, got no such "
+            f"round in {max_iter}; do raise max_iter.",
             ConvergenceWarning,
             stacklevel=2,
         )
@@ -263,8 +267,7 @@ class _Fit:
     def warm_up(self, max_rows=5000, max_iter=12, tol=1e-3):
         """T from tau and b alone, on a part of the rows: D would first explain the noise away."""
         step = max(1, self.n // max_rows)
-        part = object.__new__(_Fit)
-        part.xp, part.prior, part.model = self.xp, self.prior, self.model
+        part = copy.copy(self)
         part.s = _contiguous(self.s[:, ::step])
         part.given, part.noisy = self.given[::step], self.noisy[::step]
         part.n, n_classes = len(part.given), len(self.model.bias)

@@ -42,11 +42,22 @@ class Evidence:
     source: str
     raw: bool = False
 
-    def proba(self, scores: Any | None = None) -> np.ndarray:
+    def proba(self, scores: Any | None = None) -> Any:
         """Class probabilities (n, C) of scores, by default those of the fit."""
         scores = self.scores if scores is None else scores
         xp = array_namespace(scores)
-        return to_numpy(softmax(xp.astype(scores, xp.float64) * self.temperature, axis=1))
+        return softmax(xp.astype(scores, xp.float64) * self.temperature, axis=1)
+
+    def informative(self, given: np.ndarray) -> bool:
+        """Whether the scores predict the given labels better than the labels' frequencies do.
+
+        By two standard errors of the difference of the log-likelihoods of a row.
+        """
+        rows = np.flatnonzero(given >= 0)
+        share = np.bincount(given[rows]) / len(rows)
+        proba = to_numpy(self.proba())[rows, given[rows]]
+        gain = np.log(proba + 1e-300) - np.log(share[given[rows]])
+        return bool(gain.mean() > 2 * gain.std() / len(rows) ** 0.5)
 
     def predict(self, samples: LabelledSamples, name: str) -> Any:
         """Scores (n, C) of rows that were not in the fit.
@@ -57,14 +68,14 @@ class Evidence:
             If the fit used the user's probabilities and these rows have none.
         """
         if self.model is None:
-            if samples.proba is None:
+            if samples.proba is None or samples.purified:
                 raise ValueError(
                     f"{name}: expected probabilities for rows that were not in the fit, as the fit "
                     "used those of its container, got none; do pass LabelledSamples(..., proba=...)"
                     " or set estimator."
                 )
             return log_proba(samples.proba)
-        return _score(self.model, samples.features, len(samples.classes), self.raw)
+        return _score(self.model, samples.features, samples.classes, self.raw)
 
 
 def fit_evidence(
@@ -84,8 +95,9 @@ def fit_evidence(
     samples : LabelledSamples
         Given labels of at least two classes; rows without one are scored by the fitted model.
     estimator : classifier or None
-        None takes the probabilities of the container where it has some, and `LeaveOneOutRidge`
-        elsewhere.
+        None takes the probabilities that the user put in the container, and `LeaveOneOutRidge`
+        where there are none. The purified soft labels of an earlier step are no evidence: they
+        have seen the given ones.
     cv : int, splitter or None
         Folds in which the classifier is fitted; None judges rows by a classifier that saw them,
         except for `LeaveOneOutRidge`, which leaves each out by itself.
@@ -103,7 +115,7 @@ def fit_evidence(
     ValueError
         If the classifier has no `predict_proba`, or `groups` come without folds.
     """
-    if estimator is None and samples.proba is not None:
+    if estimator is None and samples.proba is not None and not samples.purified:
         return Evidence(log_proba(samples.proba), 1.0, None, "probabilities of the container")
     estimator = LeaveOneOutRidge() if estimator is None else estimator
     labelled, n_classes = np.flatnonzero(samples.given >= 0), len(samples.classes)
@@ -121,12 +133,13 @@ def fit_evidence(
     else:
         folds = None if cv is None else _folds(cv, codes, groups, random_state)
         _check_classifier(estimator, folds, groups, name)
-        model = clone(estimator).fit(features, codes)
+        labels = samples.classes[codes]
+        model = clone(estimator).fit(features, labels)
         if folds is None:
-            scores = _score(model, features, n_classes)
+            scores = _score(model, features, samples.classes)
         else:
             parts = Parallel(n_jobs=n_jobs)(
-                delayed(_fit_and_score)(estimator, features, codes, train, test, n_classes)
+                delayed(_fit_and_score)(estimator, features, labels, train, test, samples.classes)
                 for train, test in folds.split(codes, codes, groups)
             )
             scores = _scatter(parts, len(codes), name)
@@ -134,15 +147,16 @@ def fit_evidence(
         evidence = Evidence(scores, 1.0, model, f"{how} {type(estimator).__name__}")
     if not everything:
         missing = np.flatnonzero(samples.given < 0)
-        others = _score(model, take_rows(samples.features, missing), n_classes, evidence.raw)
+        others = _score(model, take_rows(samples.features, missing), samples.classes, evidence.raw)
         parts = [(labelled, evidence.scores), (missing, others)]
         evidence.scores = _scatter(parts, len(samples), name)
     return evidence
 
 
-def log_proba(proba: np.ndarray) -> np.ndarray:
+def log_proba(proba: Any) -> Any:
     """Logarithm of probabilities, none below `FLOOR`."""
-    return np.log(np.maximum(proba, FLOOR))
+    xp = array_namespace(proba)
+    return xp.log(xp.clip(proba, FLOOR, None))
 
 
 def _check_classifier(estimator, folds, groups, name):
@@ -158,19 +172,19 @@ def _check_classifier(estimator, folds, groups, name):
         )
 
 
-def _score(model, features, n_classes, raw=False):
+def _score(model, features, classes, raw=False):
     if raw:
         return model._ridge.predict(features)
     found = model.predict_proba(features)
     xp = array_namespace(found)
-    proba = np.zeros((found.shape[0], n_classes))
-    proba[:, to_numpy(model.classes_)] = to_numpy(found)
+    proba = np.zeros((found.shape[0], len(classes)))
+    proba[:, np.searchsorted(classes, to_numpy(model.classes_))] = to_numpy(found)
     return xp.astype(from_numpy(log_proba(proba), found), found.dtype)
 
 
-def _fit_and_score(estimator, features, codes, train, test, n_classes):
-    model = clone(estimator).fit(take_rows(features, train), codes[train])
-    return test, _score(model, take_rows(features, test), n_classes)
+def _fit_and_score(estimator, features, labels, train, test, classes):
+    model = clone(estimator).fit(take_rows(features, train), labels[train])
+    return test, _score(model, take_rows(features, test), classes)
 
 
 def _folds(cv, codes, groups, random_state):

@@ -7,12 +7,11 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from skclean._array import array_namespace, take_rows, to_numpy
-from skclean._validation import check_groups, open_features, open_samples
+from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
 from skclean.linalg.least_squares import choose_alpha, fit_ridge, landmark_map, linear_map
 from skclean.linalg.softmax import softmax
 

@@ -1,5 +1,7 @@
 """Accuracy on the true labels, estimated from the noisy ones and the noise's transition matrix."""
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import nnls
 
@@ -11,7 +13,9 @@ from skclean._labels import encode_labels
 CONDITION_LIMIT = 30.0
 
 
-def noise_corrected_accuracy(y_given, y_pred, transition, *, classes=None, missing_label="auto"):
+def noise_corrected_accuracy(
+    y_given: Any, y_pred: Any, transition: Any, *, classes: Any = None, missing_label: Any = "auto"
+) -> float:
     """Estimate the accuracy on the true labels, without any of them.
 
     With N_kj = P(given = k, predicted = j) counted over the rows and given and predicted labels

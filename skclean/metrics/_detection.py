@@ -1,6 +1,6 @@
 """How well wrong labels are found, where the truth is known."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -8,6 +8,8 @@ from sklearn.utils import column_or_1d
 
 from skclean._array import to_numpy
 from skclean._fields import check_unit
+from skclean._labels import shown
+from skclean.samples import LabelledSamples
 
 
 class DetectionScores(NamedTuple):
@@ -41,18 +43,20 @@ class DetectionScores(NamedTuple):
     n: int
 
 
-def detection_scores(y_true, y_given, clean_proba, *, threshold=0.5):
+def detection_scores(
+    y_true: Any, y_given: Any, clean_proba: Any = None, *, threshold: float = 0.5
+) -> DetectionScores:
     """Precision, recall, F1 and AUC of the detection of wrong labels.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
         True labels.
-    y_given : array-like of shape (n,)
-        Given labels, of the same type.
-    clean_proba : array-like of shape (n,), values in [0, 1] or NaN
+    y_given : LabelledSamples or array-like of shape (n,)
+        Given labels, of the same type; of a container, its own.
+    clean_proba : array-like of shape (n,), values in [0, 1] or NaN, or None
         Probability that the given label is right. Rows of NaN were not judged (they have no
-        given label) and are left out.
+        given label) and are left out. None takes that of the container.
     threshold : float in [0, 1], default=0.5
         A label is flagged as wrong where ``clean_proba <= threshold``: the cleaners keep a label
         above their threshold.
@@ -65,7 +69,8 @@ def detection_scores(y_true, y_given, clean_proba, *, threshold=0.5):
     Raises
     ------
     ValueError
-        If lengths or types differ, no label was judged, or a value is outside [0, 1].
+        If lengths or types differ, no label was judged, a value is outside [0, 1], or there is
+        no `clean_proba`.
 
     Examples
     --------
@@ -76,9 +81,10 @@ def detection_scores(y_true, y_given, clean_proba, *, threshold=0.5):
     """
     if not 0 <= threshold <= 1:
         raise ValueError(
-            f"detection_scores: expected threshold in [0, 1], got {threshold!r}; do pass a "
+            f"detection_scores: expected threshold in [0, 1], got {shown(threshold)}; do pass a "
             "probability."
         )
+    y_given, clean_proba = _open_judged(y_given, clean_proba)
     wrong = ~equal_labels(y_true, y_given, "detection_scores")
     clean_proba = check_unit(clean_proba, len(wrong), "clean_proba", "detection_scores")
     judged = ~np.isnan(clean_proba)
@@ -102,7 +108,7 @@ def detection_scores(y_true, y_given, clean_proba, *, threshold=0.5):
     )
 
 
-def calibration_error(correct, proba, *, n_bins=10):
+def calibration_error(correct: Any, proba: Any, *, n_bins: int = 10) -> float:
     """Expected calibration error: how far probabilities are from the shares they predict.
 
     The mean over all rows of abs(mean of `correct` − mean of `proba`), both means being taken over
@@ -134,7 +140,7 @@ def calibration_error(correct, proba, *, n_bins=10):
     """
     if n_bins < 1:
         raise ValueError(
-            f"calibration_error: expected n_bins of at least 1, got {n_bins!r}; do pass 10."
+            f"calibration_error: expected n_bins of at least 1, got {shown(n_bins)}; do pass 10."
         )
     correct = column_or_1d(to_numpy(correct))
     correct = check_unit(correct, len(correct), "correct", "calibration_error")
@@ -163,6 +169,29 @@ def equal_labels(y_true, labels, name):
             "convert one of the two."
         )
     return np.asarray(y_true == labels, dtype=bool)
+
+
+def _open_judged(y_given, clean_proba):
+    """Given labels and `clean_proba`, those of a container where it has them."""
+    if isinstance(y_given, LabelledSamples):
+        samples = y_given
+        if samples.given is None:
+            raise ValueError(
+                "detection_scores: expected a container with given labels, got one without; do "
+                "pass LabelledSamples(X, y)."
+            )
+        y_given = samples.classes[samples.given]  # row of code -1: not judged
+        if clean_proba is None:
+            clean_proba = samples.clean_proba
+        if clean_proba is not None:
+            clean_proba = check_unit(clean_proba, len(samples), "clean_proba", "detection_scores")
+            clean_proba = np.where(samples.given < 0, np.nan, clean_proba)
+    if clean_proba is None:
+        raise ValueError(
+            "detection_scores: expected clean_proba, got None; do pass it, or a container that a "
+            "cleaner has judged."
+        )
+    return y_given, clean_proba
 
 
 def _ratio(part, whole):

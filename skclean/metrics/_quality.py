@@ -1,6 +1,6 @@
 """Accuracy, coverage and class balance of purified labels."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class ClassBalance(NamedTuple):
     effective_classes: float
 
 
-def label_accuracy(y_true, labels, *, known=None):
+def label_accuracy(y_true: Any, labels: Any, *, known: Any = None) -> float:
     """Share of the known labels that are right.
 
     Parameters
@@ -61,7 +61,7 @@ def label_accuracy(y_true, labels, *, known=None):
     return float(right[known].mean()) if known.any() else float("nan")
 
 
-def label_coverage(samples):
+def label_coverage(samples: Any) -> float:
     """Share of the rows whose purified label is known.
 
     Parameters
@@ -78,7 +78,7 @@ def label_coverage(samples):
     return float(_check_mask(samples, None, "label_coverage").mean())
 
 
-def class_balance(labels, *, known=None, classes=None):
+def class_balance(labels: Any, *, known: Any = None, classes: Any = None) -> ClassBalance:
     """Class counts of the known labels, and how even they are.
 
     Parameters

@@ -1,16 +1,19 @@
 """Scorers for cross-validation on noisy labels: on trusted rows, or corrected for the noise."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from sklearn.metrics import accuracy_score
-from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from skclean._fields import check_trusted
+from skclean._validation import take_any_rows
 from skclean.metrics._corrected import noise_corrected_accuracy
 from skclean.samples import LabelledSamples
 
 
-def trusted_accuracy(y, y_pred, trusted):
+def trusted_accuracy(y: Any, y_pred: Any, trusted: Any) -> float:
     """Accuracy over the trusted rows alone.
 
     Parameters
@@ -32,7 +35,7 @@ def trusted_accuracy(y, y_pred, trusted):
         If `trusted` is no boolean mask with one value a row, or has no True.
     """
     rows = _trusted_rows(trusted, len(y))
-    return float(accuracy_score(_safe_indexing(y, rows), _safe_indexing(y_pred, rows)))
+    return float(accuracy_score(take_any_rows(y, rows), take_any_rows(y_pred, rows)))
 
 
 class TrustedScorer:
@@ -50,10 +53,10 @@ class TrustedScorer:
         ``score_func(y_true, y_pred)``, greater being better.
     """
 
-    def __init__(self, score_func=accuracy_score):
+    def __init__(self, score_func: Callable = accuracy_score) -> None:
         self.score_func = score_func
 
-    def __call__(self, estimator, X, y=None, *, trusted=None):
+    def __call__(self, estimator: Any, X: Any, y: Any = None, *, trusted: Any = None) -> float:
         """Score of the predictions for the trusted rows.
 
         Parameters
@@ -80,10 +83,10 @@ class TrustedScorer:
             trusted = X.trusted
         y = _given_labels(X, y, "TrustedScorer")
         rows = _trusted_rows(trusted, len(y))
-        predicted = estimator.predict(_safe_indexing(X, rows))
-        return float(self.score_func(_safe_indexing(y, rows), predicted))
+        predicted = estimator.predict(take_any_rows(X, rows))
+        return float(self.score_func(take_any_rows(y, rows), predicted))
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRequest:
         """The request of `trusted` for scikit-learn's metadata routing.
 
         Returns
@@ -102,7 +105,7 @@ class TrustedScorer:
 trusted_accuracy_scorer = TrustedScorer()
 
 
-def noise_corrected_scorer(transition=None, *, classes=None):
+def noise_corrected_scorer(transition: Any = None, *, classes: Any = None) -> Callable:
     """Make a scorer that estimates the accuracy on the true labels from the noisy ones.
 
     The score is `noise_corrected_accuracy` of the predictions.

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils._param_validation import HasMethods, Interval
 
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
+from skclean._validation import HasMethods, Interval
 from skclean.base import BaseCleaner
 from skclean.cleaners.gmm import GMMCleaner
 from skclean.decision.loss_mixture import normalise
@@ -82,9 +82,11 @@ class CredibilityRelabeler(BaseCleaner):
 
     def _fit_samples(self, samples, groups):
         self.cleaner_ = None
-        if samples.status_codes is None or samples.proba is None:
+        if samples.status_codes is None:
             self.cleaner_ = GMMCleaner() if self.cleaner is None else clone(self.cleaner)
             samples = self.cleaner_.fit_transform(samples, groups=groups)
+        self.informative_ = getattr(self.cleaner_, "informative_", True)
+        _check_proba(samples)
         top = samples.proba.max(axis=1)
         self._range = float(top.min()), float(top.max())
         self.mixture_ = fit_two_gaussians(normalise(top, *self._range))
@@ -93,7 +95,7 @@ class CredibilityRelabeler(BaseCleaner):
         return purified
 
     def _transform_samples(self, samples):
-        if samples.status_codes is None or samples.proba is None:
+        if samples.status_codes is None:
             if self.cleaner_ is None:
                 raise ValueError(
                     f"{type(self).__name__}: expected rows judged by a cleaner, as in the fit, got "
@@ -104,6 +106,7 @@ class CredibilityRelabeler(BaseCleaner):
 
     def _relabel(self, samples: Any, judged: tuple) -> Any:
         """New labels in the rows that are not of a status in `judged`."""
+        _check_proba(samples)
         proba = samples.proba
         top = normalise(proba.max(axis=1), *self._range)
         right = np.ones(len(proba))
@@ -122,4 +125,12 @@ class CredibilityRelabeler(BaseCleaner):
         soft[kept] = np.eye(proba.shape[1])[given[kept]]
         return samples.with_labels(
             proba=soft, label_codes=np.where(kept, given, best), status=status, right_proba=right
+        )
+
+
+def _check_proba(samples):
+    if samples.proba is None:
+        raise ValueError(
+            "CredibilityRelabeler: expected proba beside the status of the rows, got none; do pass "
+            "LabelledSamples(..., proba=...), or leave status out to have the labels judged."
         )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.model_selection import train_test_split
 
 from skclean.datasets import (
     load_noisy_digits,
@@ -218,3 +219,26 @@ def test_noisy_digits(noise):
     X, y_noisy = load_noisy_digits(noise, 0.4, return_X_y=True)
     np.testing.assert_array_equal(X, digits.data)
     np.testing.assert_array_equal(y_noisy, digits.target_noisy)
+
+
+@pytest.mark.parametrize("maker", CLOSED)
+def test_a_rate_of_a_wrong_type_and_one_class_are_refused(maker):
+    for rate in ("0.2", None, True, [0.2]):
+        with pytest.raises(TypeError, match="^make_.*: expected noise_rate as a number"):
+            MAKERS[maker]([0, 1, 3, 4], rate)
+    with pytest.raises(ValueError, match="^make_.*: expected y to hold at least two classes"):
+        MAKERS[maker]([1, 1, 1, 1], 0.2)
+    with pytest.raises(ValueError, match="^make_.*: expected labels of one type"):
+        MAKERS[maker](np.array([1, "a", None, 1], dtype=object), 0.2)
+    with pytest.raises(ValueError, match="^make_.*: expected noise_rate .*got 1.5;"):
+        MAKERS[maker]([0, 1, 3, 4], np.float64(1.5))
+
+
+@pytest.mark.parametrize("maker", ["symmetric", "symmetric_other"])
+@pytest.mark.parametrize("seed", range(3))
+def test_corrupted_rows_do_not_depend_on_a_split_of_the_same_seed(maker, seed):
+    y = labels(4000)
+    y_noisy, _ = MAKERS[maker](y, 0.3, random_state=seed)
+    _, wrong = train_test_split(y_noisy != y, test_size=0.3, random_state=seed)
+    # Three standard deviations of a share of 1200 rows.
+    assert abs(wrong.mean() - (y_noisy != y).mean()) < 3 * 0.5 / np.sqrt(1200)

@@ -50,7 +50,7 @@ def test_the_interval_covers_the_number_of_wrong_labels(rng):
         clean = rng.beta(4, 1, 100)
         low, high = audit_labels(clean, clean < 0.5, np.zeros(100, int), np.array([0, 1])).interval
         covered += low <= np.sum(rng.random(100) > clean) <= high
-    assert 0.92 <= covered / 300 <= 0.99
+    assert covered / 300 >= 0.95
 
 
 def test_clean_labels_look_clean():

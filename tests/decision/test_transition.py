@@ -1,4 +1,5 @@
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -326,3 +327,32 @@ def test_nothing_of_the_callers_is_changed():
     np.testing.assert_array_equal(np.random.get_state()[1], state)
     assert [(p["user_api"], p["num_threads"]) for p in threadpool_info()] == threads
     assert from_numpy(scores, scores) is scores
+
+
+def test_no_confusion_is_likelier_than_the_label():
+    # Small classes drown in the wrong labels of a large neighbour, and could swap names with it.
+    rng = np.random.default_rng(0)
+    truth = rng.choice(4, 3000, p=[0.9, 0.05, 0.03, 0.02])
+    scores = np.eye(4)[truth] + 0.45 * rng.standard_normal((3000, 4))
+    given = np.where(rng.random(3000) < 0.35, (truth + 1) % 4, truth)
+    model, gamma = fit_transition(scores, given)
+    np.testing.assert_array_equal(model.transition.argmax(axis=1), np.arange(4))
+    assert np.mean(gamma.argmax(axis=1) == truth) > np.mean(given == truth)
+
+
+def test_the_prior_of_the_mixing_matrix_follows_its_size():
+    scores, given, _, _ = evidence(n_classes=4, noise=0.3)
+    fit = transition._Fit(scores, given, None)
+    fit.warm_up()
+    before = fit.precision
+    fit.climb()
+    fit.leave_one_out()
+    assert fit.precision != before
+
+
+def test_threads_of_the_caller_leave_the_setting_alone():
+    scores, given, _, _ = evidence(n=800)
+    before = threadpool_info()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: fit_transition(scores, given), range(8)))
+    assert threadpool_info() == before

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skclean.metrics import calibration_error, detection_scores
+from skclean.samples import LabelledSamples
 
 
 def slow_detection(y_true, y_given, clean_proba, threshold):
@@ -115,3 +116,16 @@ def test_calibration_error_of_calibrated_and_of_inverted_probabilities():
 def test_errors_say_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_container_brings_its_given_labels_and_clean_proba():
+    y_true, y_given = np.array(["a", "a", "b", "b"]), np.array(["a", "b", "b", None], dtype=object)
+    samples = LabelledSamples(np.zeros((4, 1)), y_given, clean_proba=[0.9, 0.1, 0.4, np.nan])
+    expected = detection_scores(y_true[:3], ["a", "b", "b"], [0.9, 0.1, 0.4])
+    assert detection_scores(y_true, samples) == expected
+    # A row without a given label is not judged, whatever probability it is passed.
+    assert detection_scores(y_true, samples, [0.9, 0.1, 0.4, 0.2]) == expected
+    with pytest.raises(ValueError, match="detection_scores: expected clean_proba, got None"):
+        detection_scores(y_true, samples.with_labels(clean_proba=None))
+    with pytest.raises(ValueError, match="detection_scores: expected a container with given"):
+        detection_scores(y_true, LabelledSamples(np.zeros((4, 1))))
