@@ -66,7 +66,7 @@ def evidence(folder, repeats):
         ours = {
             "LeaveOneOutRidge(kernel='linear')": LeaveOneOutRidge(kernel="linear"),
             "LeaveOneOutRidge()": LeaveOneOutRidge(),
-            "TransitionCleaner(LeaveOneOutRidge(kernel='linear'))": TransitionCleaner(
+            "TransitionCleaner(estimator=LeaveOneOutRidge(kernel='linear'))": TransitionCleaner(
                 estimator=LeaveOneOutRidge(kernel="linear")
             ),
             "TransitionCleaner()": TransitionCleaner(),
