@@ -50,7 +50,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         The user's classes, sorted.
     n_features_in_ : int
         Number of features in the fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (d,)
         Names of the features, only if they all were strings.
     label_distributions_ : ndarray of shape (n, C)
         Purified soft labels of the rows of the fit.
@@ -59,7 +59,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
     clean_proba_ : ndarray of shape (n,)
         Probability that the given label is right, if the cleaner tells.
     noise_rate_ : float
-        Mean of 1 - clean_proba_ over the rows judged, if the cleaner tells.
+        Mean of ``1 - clean_proba_`` over the rows judged, if the cleaner tells.
     right_proba_ : ndarray of shape (n,)
         Probability that the predicted label is right, if the cleaner tells.
     """

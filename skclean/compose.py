@@ -195,7 +195,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         All classes of the container. One that has no row left in training has probability 0.
     n_features_in_ : int
         Number of features in the fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (d,)
         Names of the features, only if they all were strings.
 
     Examples

@@ -58,7 +58,7 @@ class GMMCleaner(EvidenceCleaner):
     transduction_ : ndarray of shape (n,)
         The given label where it was kept, else the class of greatest probability.
     noise_rate_ : float
-        Mean of 1 - clean_proba_ over the rows judged.
+        Mean of ``1 - clean_proba_`` over the rows judged.
     transition_matrix_ : ndarray of shape (C, C)
         P(given = column | true = row), a label judged wrong counting for its predicted classes.
     threshold_ : float

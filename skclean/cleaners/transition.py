@@ -55,7 +55,7 @@ class TransitionCleaner(EvidenceCleaner):
     transduction_ : ndarray of shape (n,)
         Purified labels.
     noise_rate_ : float
-        Mean of 1 - clean_proba_ over the rows judged.
+        Mean of ``1 - clean_proba_`` over the rows judged.
     transition_matrix_ : ndarray of shape (C, C)
         P(given = column | true = row).
     log_likelihood_ : float

@@ -36,7 +36,8 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
     n_landmarks : int, default=1024
         Rows drawn as landmarks of the kernel.
     gamma : float, default=0.7
-        Width of the kernel: exp(-gamma |x - l|^2 / median squared distance of landmarks).
+        Width of the kernel: ``exp(-gamma |x - l|^2 / m)``, m the median squared
+        distance of landmarks.
     alphas : array-like of shape (k,) or None, default=None
         Regularisations to choose from, for features scaled to rows of unit mean square; None tries
         17 from 1e-3 to 1e5.
@@ -48,7 +49,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (d,)
         Only if `X` had feature names that all were strings.
     alpha_ : float
         The regularisation chosen.

@@ -47,7 +47,7 @@ class CredibilityRelabeler(BaseCleaner):
     transduction_ : ndarray of shape (n,)
         Purified labels.
     noise_rate_ : float
-        Mean of 1 - clean_proba_ over the rows judged.
+        Mean of ``1 - clean_proba_`` over the rows judged.
     transition_matrix_ : ndarray of shape (C, C)
         P(given = column | true = row), counted over the purified soft labels.
     mixture_ : TwoGaussians
