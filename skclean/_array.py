@@ -80,6 +80,11 @@ def from_numpy(x: np.ndarray, like: Any) -> Any:
     return array_namespace(like).asarray(np.array(x), device=device(like))
 
 
+def cast_like(x: Any, like: Any) -> Any:
+    """A NumPy array as one of the library, on the device and of the dtype of `like`."""
+    return array_namespace(like).astype(from_numpy(np.asarray(x), like), like.dtype)
+
+
 def take_rows(x: Any, rows: slice | np.ndarray) -> Any:
     """Rows of an array of any library.
 

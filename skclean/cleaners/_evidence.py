@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace
+from skclean._array import array_namespace, take_rows
 from skclean._validation import HasMethods, Interval
 from skclean.base import BaseCleaner
 from skclean.evidence.fit import fit_evidence
@@ -22,6 +22,38 @@ class EvidenceCleaner(BaseCleaner):
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
     }
+
+    def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:
+        """Probability that each given label is right, by the probabilities of any classifier.
+
+        Parameters
+        ----------
+        given : ndarray of shape (n,), int
+            Labels in 0 to C - 1, -1 where missing.
+        proba : array of shape (n, C)
+            NumPy, CuPy or torch. `TransitionCleaner` expects probabilities that have not seen the
+            given labels.
+        features : None
+            Not used.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            NaN where the label is missing.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a label or a probability is out of range, or shapes do not match.
+        """
+        given = self._check_assessed(given, proba)
+        clean, rows = np.full(len(given), np.nan), np.flatnonzero(given >= 0)
+        clean[rows] = self._assess(given[rows], take_rows(proba, rows))
+        return clean
+
+    def _assess(self, given: np.ndarray, proba: Any) -> np.ndarray:
+        """`assess` for checked arguments without missing labels: what a subclass says."""
+        raise NotImplementedError(f"{type(self).__name__} must define _assess")
 
     def _fit_evidence(self, samples, groups):
         """Score the rows of the fit; sets `evidence_`."""

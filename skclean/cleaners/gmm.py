@@ -1,7 +1,6 @@
 """GMMCleaner: the rule of REED and DivideMix."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 
@@ -113,32 +112,8 @@ class GMMCleaner(EvidenceCleaner):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:
-        """Probability that each given label is right, by the probabilities of any classifier.
-
-        Parameters
-        ----------
-        given : ndarray of shape (n,), int
-            Labels in 0 to C - 1, -1 where missing.
-        proba : array of shape (n, C)
-            NumPy, CuPy or torch.
-        features : None
-            Not used.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            NaN where the label is missing.
-
-        Raises
-        ------
-        ValueError
-            If a parameter, a label or a probability is out of range, or shapes do not match.
-        """
-        given = self._check_assessed(given, proba)
-        clean, rows = np.full(len(given), np.nan), np.flatnonzero(given >= 0)
-        clean[rows] = self._fit_mixture(given[rows], take_rows(proba, rows))[1]
-        return clean
+    def _assess(self, given, proba):
+        return self._fit_mixture(given, proba)[1]
 
     def _fit_mixture(self, given, proba) -> tuple[LossMixture, np.ndarray]:
         loss = cross_entropy(proba, given)

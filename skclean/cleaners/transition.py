@@ -1,7 +1,6 @@
 """TransitionCleaner: the library's own cleaner."""
 
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 
@@ -109,34 +108,10 @@ class TransitionCleaner(EvidenceCleaner):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:
-        """Probability that each given label is right, by the probabilities of any classifier.
-
-        Parameters
-        ----------
-        given : ndarray of shape (n,), int
-            Labels in 0 to C - 1, -1 where missing.
-        proba : array of shape (n, C)
-            Probabilities that have not seen the given labels. NumPy, CuPy or torch.
-        features : None
-            Not used.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            NaN where the label is missing.
-
-        Raises
-        ------
-        ValueError
-            If a parameter, a label or a probability is out of range, or shapes do not match.
-        """
-        given = self._check_assessed(given, proba)
-        clean, rows = np.full(len(given), np.nan), np.flatnonzero(given >= 0)
-        scores = log_proba(take_rows(proba, rows))
-        _, gamma = fit_transition(scores, given[rows], max_iter=self.max_iter, tol=self.tol)
-        clean[rows] = to_numpy(gamma)[np.arange(len(rows)), given[rows]]
-        return clean
+    def _assess(self, given, proba):
+        scores = log_proba(proba)
+        _, gamma = fit_transition(scores, given, max_iter=self.max_iter, tol=self.tol)
+        return to_numpy(gamma)[np.arange(len(given)), given]
 
     def _fit_samples(self, samples, groups):
         self._fit_evidence(samples, groups)

@@ -32,7 +32,7 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from skclean._array import array_namespace, from_numpy, take_rows, to_numpy
+from skclean._array import array_namespace, cast_like, from_numpy, take_rows, to_numpy
 from skclean._threads import one_blas_thread
 from skclean.decision.transition_prior import TransitionPrior, dominant
 from skclean.linalg.softmax import softmax
@@ -121,7 +121,7 @@ class TransitionModel:
         xp = array_namespace(scores)
         proba = self.class_proba(scores)
         factor = np.where(given[:, None] >= 0, self.transition.T[given], 1)
-        gamma = proba * _cast(factor, proba)
+        gamma = proba * cast_like(factor, proba)
         return gamma / xp.sum(gamma, axis=1, keepdims=True)
 
     def _standardise(self, scores):
@@ -131,17 +131,17 @@ class TransitionModel:
         return _contiguous(xp.astype(centred / self.scale, xp.float32).T)
 
     def _squares(self, s):
-        return (s**2 - _cast(self.square_center, s)) / self.square_scale
+        return (s**2 - cast_like(self.square_center, s)) / self.square_scale
 
     def _logits(self, s, squares):
         xp = array_namespace(s)
         n_classes = len(self.curve)
-        linear = _cast(self.linear.T, s)
+        linear = cast_like(self.linear.T, s)
         z = linear * s if linear.shape[1] == 1 else xp.matmul(linear[:, :n_classes], s)
         if linear.shape[1] > n_classes:
             z += xp.matmul(linear[:, n_classes:], squares)
-        z += _cast(self.curve[:, None], s) * squares
-        z += _cast(self.bias[:, None], s)
+        z += cast_like(self.curve[:, None], s) * squares
+        z += cast_like(self.bias[:, None], s)
         return z
 
 
@@ -252,7 +252,7 @@ class _Fit:
         """P(given_i | true = y) as (C, n): a column of T for noisy rows, the label for trusted."""
         table = transition.T[self.given]
         table[~self.noisy] = np.eye(len(transition))[self.given[~self.noisy]]
-        return _cast(np.ascontiguousarray(table.T), self.s)
+        return cast_like(np.ascontiguousarray(table.T), self.s)
 
     def posterior(self, proba, factor):
         """Gamma (C, n) and the likelihood (n,) of the given labels."""
@@ -278,7 +278,7 @@ class _Fit:
 
             def loss(theta, factor=factor):
                 tau = float(np.exp(theta[-1]))
-                proba = softmax(tau * part.s + _cast(theta[:-1, None], part.s))
+                proba = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
                 gamma, likelihood = part.posterior(proba, factor)
                 residual = proba - gamma
                 along = float(self.xp.sum(residual * part.s))
@@ -288,7 +288,7 @@ class _Fit:
             found = minimize(loss, theta, jac=True, method="L-BFGS-B", options={"maxiter": 4})
             theta = found.x
             tau = float(np.exp(theta[-1]))
-            proba = softmax(tau * part.s + _cast(theta[:-1, None], part.s))
+            proba = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
             _, now = part.update_transition(proba)
             if abs(now - last) < tol:
                 break
@@ -351,8 +351,8 @@ class _Fit:
         outer = to_numpy(xp.matmul(residual, residual.T)).astype(np.float64) / self.n
         spread, vectors = np.linalg.eigh(outer)
         curvature = self.energy[:, None] * np.maximum(spread, 0)
-        damping = _cast((1 / (curvature + self.precision)).T, self.s)
-        vectors = _cast(vectors, self.s)
+        damping = cast_like((1 / (curvature + self.precision)).T, self.s)
+        vectors = cast_like(vectors, self.s)
         along = xp.matmul(vectors.T, residual) * xp.matmul(damping, self.leverage)
         z += xp.matmul(vectors, along)
         size = max(float(np.sum(self.D**2)), 1e-12)
@@ -374,7 +374,7 @@ class _Fit:
     def counts(self, gamma):
         """Expected number of noisy rows of each true class (row) and given label (column)."""
         if not self.noisy.all():
-            gamma = gamma * _cast(self.noisy[None, :].astype(np.float64), gamma)
+            gamma = gamma * cast_like(self.noisy[None, :].astype(np.float64), gamma)
         columns = [
             _row_sums(gamma[:, start:end])
             for start, end in zip(self.ends[:-1], self.ends[1:], strict=True)
@@ -396,8 +396,3 @@ def _contiguous(x):
     """The array laid out along its last axis."""
     xp = array_namespace(x)
     return xp.asarray(x, copy=True) if not isinstance(x, np.ndarray) else np.ascontiguousarray(x)
-
-
-def _cast(x, like):
-    """A NumPy array as one of the library, device and dtype of `like`."""
-    return array_namespace(like).astype(from_numpy(np.asarray(x), like), like.dtype)

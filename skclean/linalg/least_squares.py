@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, device, from_numpy, take_rows, to_numpy
+from skclean._array import array_namespace, cast_like, device, from_numpy, take_rows, to_numpy
 
 #: Rows of a block. Large enough for BLAS, small beside any data set.
 BLOCK_ROWS = 512
@@ -162,8 +162,8 @@ class Ridge:
         xp = array_namespace(self.mean)
         if array_namespace(X) is not xp or device(X) != device(self.mean):
             X = from_numpy(to_numpy(X), self.mean)
-        weights = self._weights(X, self.shrinkage())
-        mean, scores = _like(self.target_mean, weights), self._empty(X.shape[0])
+        weights = self._weights(self.shrinkage())
+        mean, scores = cast_like(self.target_mean, weights), self._empty(X.shape[0])
         for rows in blocks(X.shape[0]):
             scores[rows, ...] = xp.matmul(self.project(X[rows, ...]), weights) + mean
         return scores
@@ -187,9 +187,9 @@ class Ridge:
         """
         xp = array_namespace(X)
         d = self.shrinkage()
-        weights = self._weights(X, d)
-        d_x, n_classes = _like(d, weights), len(self.target_mean)
-        mean, scores = _like(self.target_mean, weights), self._empty(X.shape[0])
+        weights = self._weights(d)
+        d_x, n_classes = cast_like(d, weights), len(self.target_mean)
+        mean, scores = cast_like(self.target_mean, weights), self._empty(X.shape[0])
         for rows in blocks(X.shape[0]):
             Q = self.project(X[rows, ...])
             Y = _one_hot(codes[rows], n_classes, weights)
@@ -223,11 +223,8 @@ class Ridge:
         where = {"dtype": self.mean.dtype, "device": device(self.mean)}
         return xp.empty((n, len(self.target_mean)), **where)
 
-    def _weights(self, X, shrinkage):
-        dtype = self.vectors.dtype
-        return array_namespace(X).astype(
-            _like(shrinkage[:, None] * self.cross, self.vectors), dtype
-        )
+    def _weights(self, shrinkage):
+        return cast_like(shrinkage[:, None] * self.cross, self.vectors)
 
 
 def fit_ridge(
@@ -257,7 +254,7 @@ def fit_ridge(
     target_mean = np.bincount(codes, minlength=n_classes) / n
     mean = total / n
     gram -= total[:, None] * mean
-    cross -= total[:, None] * _like(target_mean, total)
+    cross -= total[:, None] * cast_like(target_mean, total)
     basis = _whitening(features) if isinstance(features, LandmarkMap) else None
     if basis is not None:
         gram, cross = xp.matmul(basis.T, xp.matmul(gram, basis)), xp.matmul(basis.T, cross)
@@ -367,9 +364,4 @@ def _column_means(X):
 def _one_hot(codes, n_classes, like):
     Y = np.zeros((len(codes), n_classes), dtype=np.float32)
     Y[np.arange(len(codes)), codes] = 1
-    return _like(Y, like)
-
-
-def _like(x, like):
-    """A NumPy array as one of the library, device and dtype of `like`."""
-    return array_namespace(like).astype(from_numpy(x, like), like.dtype)
+    return cast_like(Y, like)
