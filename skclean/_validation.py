@@ -13,6 +13,7 @@ from skclean import _labels
 from skclean._array import array_namespace, detached, is_numpy, to_numpy
 from skclean._fields import check_trusted
 from skclean._labels import short, shown
+from skclean.linalg.least_squares import blocks
 from skclean.samples import LabelledSamples
 
 # scikit-learn's private names that other modules need are imported from here alone.
@@ -283,7 +284,7 @@ def _check_device_features(features, name, at_least):
         )
     if features.dtype not in (xp.float32, xp.float64):
         features = xp.astype(features, xp.float32)
-    if not bool(xp.all(xp.isfinite(features))):
+    if not all(bool(xp.all(xp.isfinite(features[rows, ...]))) for rows in blocks(shape[0])):
         raise ValueError(
             f"{name}: expected finite features, got NaN or inf; do impute or drop those rows."
         )

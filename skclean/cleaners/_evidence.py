@@ -57,7 +57,12 @@ class EvidenceCleaner(BaseCleaner):
 
     def _fit_evidence(self, samples, groups):
         """Score the rows of the fit; sets `evidence_`."""
-        self.evidence_ = fit_evidence(
+        self.evidence_ = self._new_evidence(samples, groups)
+        self.informative_ = self.evidence_.informative(samples.given)
+
+    def _new_evidence(self, samples, groups, **targets):
+        """Evidence of rows; `targets` are the weight and soft labels of `fit_evidence`."""
+        return fit_evidence(
             samples,
             self.estimator,
             self.cv,
@@ -65,8 +70,8 @@ class EvidenceCleaner(BaseCleaner):
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             name=type(self).__name__,
+            **targets,
         )
-        self.informative_ = self.evidence_.informative(samples.given)
 
     def _check_assessed(self, given: Any, proba: Any) -> np.ndarray:
         """Parameters and arguments of `assess`, checked; the given labels as int64."""
@@ -83,9 +88,10 @@ class EvidenceCleaner(BaseCleaner):
                 f"{given.min()} to {given.max()}; do pass positions of the columns of proba."
             )
         xp = array_namespace(proba)
-        sums = xp.sum(xp.astype(proba, xp.float64), axis=1)
+        sums = xp.sum(proba, axis=1, dtype=xp.float64)
         # Written so that NaN fails.
-        if not bool(xp.all(proba >= 0)) or not bool(xp.all(xp.abs(sums - 1) < 1e-3)):
+        good = (xp.min(proba, axis=1) >= 0) & (xp.abs(sums - 1) < 1e-3)
+        if not bool(xp.all(good)):
             raise ValueError(
                 f"{name}: expected proba of at least 0 in rows that sum to 1, got others; do pass "
                 "the output of a softmax."

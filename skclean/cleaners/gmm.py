@@ -13,7 +13,7 @@ from skclean.decision.loss_mixture import (
     effective_threshold,
     fit_loss_mixture,
 )
-from skclean.decision.summary import soft_transition
+from skclean.decision.summary import refined_transition
 from skclean.exceptions import NothingToSeparateWarning
 
 
@@ -113,10 +113,9 @@ class GMMCleaner(EvidenceCleaner):
         self.n_jobs = n_jobs
 
     def _assess(self, given, proba):
-        return self._fit_mixture(given, proba)[1]
+        return self._fit_mixture(cross_entropy(proba, given), given)[1]
 
-    def _fit_mixture(self, given, proba) -> tuple[LossMixture, np.ndarray]:
-        loss = cross_entropy(proba, given)
+    def _fit_mixture(self, loss, given) -> tuple[LossMixture, np.ndarray]:
         mixture = fit_loss_mixture(loss, given, self.class_aware)
         if not mixture.separated:
             warnings.warn(
@@ -130,15 +129,14 @@ class GMMCleaner(EvidenceCleaner):
     def _fit_samples(self, samples, groups):
         self._fit_evidence(samples, groups)
         proba = self.evidence_.proba()
-        labelled = np.flatnonzero(samples.given >= 0)
-        self.mixture_, clean = self._fit_mixture(
-            samples.given[labelled], take_rows(proba, labelled)
-        )
+        self.mixture_, clean = self._fit_mixture(*_losses(proba, samples.given))
         self.threshold_ = float(self.threshold)
         if self.mixture_.separated:
             self.threshold_ = effective_threshold(self.threshold, clean)
         purified = self._purify(samples, proba)
-        self.transition_matrix_ = soft_transition(samples.given, _refined(purified))
+        self.transition_matrix_ = refined_transition(
+            purified.given, purified.proba, purified.clean_proba
+        )
         return purified
 
     def _transform_samples(self, samples):
@@ -151,8 +149,7 @@ class GMMCleaner(EvidenceCleaner):
         given = np.full(n, -1) if samples.given is None else samples.given
         clean, rows = np.full(n, np.nan), np.flatnonzero(given >= 0)
         if len(rows):
-            loss = cross_entropy(take_rows(proba, rows), given[rows])
-            clean[rows] = self.mixture_.clean_proba(loss, given[rows])
+            clean[rows] = self.mixture_.clean_proba(*_losses(proba, given))
         status = np.full(n, PREDICTED if new else UNKNOWN, dtype=np.int8)
         status[rows] = np.where(clean[rows] > self.threshold_, KEPT, UNKNOWN)
         if samples.trusted is not None:
@@ -162,13 +159,7 @@ class GMMCleaner(EvidenceCleaner):
         )
 
 
-def _refined(samples):
-    """W onehot(given) + (1 - w) p, p without the given label (DivideMix's co-refinement)."""
-    rows = np.flatnonzero(samples.given >= 0)
-    proba = samples.proba.copy()
-    others, clean = proba[rows], samples.clean_proba[rows]
-    others[np.arange(len(rows)), samples.given[rows]] = 0
-    others *= ((1 - clean) / np.maximum(others.sum(axis=1), 1e-12))[:, None]
-    others[np.arange(len(rows)), samples.given[rows]] = clean
-    proba[rows] = others
-    return proba
+def _losses(proba, given):
+    """Cross-entropy of the given labels and the labels, of the rows that have one."""
+    rows = np.flatnonzero(given >= 0)
+    return take_rows(cross_entropy(proba, np.maximum(given, 0)), rows), given[rows]

@@ -32,8 +32,13 @@ class TransitionCleaner(EvidenceCleaner):
     cv : int, splitter or None, default=None
         Folds in which `estimator` is fitted. Evidence from rows that it was fitted to makes wrong
         labels look right: set it for every estimator but `LeaveOneOutRidge`.
+    n_refits : int, default=0
+        Times that the least squares of the default evidence are fitted anew, to the posteriors
+        found, with the noise pattern held. That gives better labels under pair noise and much
+        noise, in twice the time; with fewer than some thousand rows, `clean_proba` becomes too
+        sure of itself, as the posteriors of a row's neighbours have seen its label.
     max_iter : int, default=30
-        Most rounds of the fit.
+        Most rounds of a fit of the model.
     tol : float, default=1e-4
         A round that changes the mean log-likelihood of the given labels by less, in nats, ends it.
     missing_label : "auto", None or a label, default="auto"
@@ -83,6 +88,7 @@ class TransitionCleaner(EvidenceCleaner):
 
     _parameter_constraints: dict = {
         **EvidenceCleaner._parameter_constraints,
+        "n_refits": [Interval(Integral, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
     }
@@ -93,6 +99,7 @@ class TransitionCleaner(EvidenceCleaner):
         estimator=None,
         cv=None,
         *,
+        n_refits=0,
         max_iter=30,
         tol=1e-4,
         missing_label="auto",
@@ -102,6 +109,7 @@ class TransitionCleaner(EvidenceCleaner):
         self.threshold = threshold
         self.estimator = estimator
         self.cv = cv
+        self.n_refits = n_refits
         self.max_iter = max_iter
         self.tol = tol
         self.missing_label = missing_label
@@ -114,25 +122,38 @@ class TransitionCleaner(EvidenceCleaner):
         return to_numpy(gamma)[np.arange(len(given)), given]
 
     def _fit_samples(self, samples, groups):
-        self._fit_evidence(samples, groups)
-        scores, labelled = self.evidence_.scores, np.flatnonzero(samples.given >= 0)
-        missing = np.flatnonzero(samples.given < 0)
-        trusted = None if samples.trusted is None else samples.trusted[labelled]
-        self.model_, gamma = fit_transition(
-            take_rows(scores, labelled) if len(missing) else scores,
-            samples.given[labelled],
-            trusted,
-            max_iter=self.max_iter,
-            tol=self.tol,
-        )
+        posterior, weight = self._fit_first(samples, groups)
         self.transition_matrix_ = self.model_.transition
         self.log_likelihood_ = self.model_.log_likelihood
         self.n_iter_, self.converged_ = self.model_.n_iter, self.model_.converged
-        posterior = np.empty(scores.shape)
-        posterior[labelled] = to_numpy(gamma)
-        if len(missing):
-            posterior[missing] = to_numpy(self.model_.class_proba(take_rows(scores, missing)))
+        for _ in range(self.n_refits if self.evidence_.raw else 0):
+            self.evidence_ = self._new_evidence(samples, groups, soft=posterior, weight=weight)
+            posterior = self._fit_model(samples, self.transition_matrix_)
         return self._purify(samples, posterior)
+
+    def _fit_first(self, samples, groups):
+        """Evidence and model from the given labels: posterior (n, C), weights of rows or None."""
+        self._fit_evidence(samples, groups)
+        return self._fit_model(samples), None
+
+    def _fit_model(self, samples, transition=None):
+        """Fit the noise-transition model to the evidence; the posterior (n, C) of the rows."""
+        scores, labelled = self.evidence_.scores, np.flatnonzero(samples.given >= 0)
+        missing = np.flatnonzero(samples.given < 0)
+        self.model_, gamma = fit_transition(
+            take_rows(scores, labelled) if len(missing) else scores,
+            samples.given[labelled],
+            None if samples.trusted is None else samples.trusted[labelled],
+            transition=transition,
+            max_iter=self.max_iter,
+            tol=self.tol,
+        )
+        posterior = to_numpy(gamma)
+        if len(missing):
+            posterior = np.empty(tuple(scores.shape), dtype=posterior.dtype)
+            posterior[labelled] = to_numpy(gamma)
+            posterior[missing] = to_numpy(self.model_.class_proba(take_rows(scores, missing)))
+        return posterior
 
     def _transform_samples(self, samples):
         scores = self.evidence_.predict(samples, type(self).__name__)
@@ -140,12 +161,13 @@ class TransitionCleaner(EvidenceCleaner):
         return self._purify(samples, to_numpy(self.model_.posterior(scores, given)), new=True)
 
     def _purify(self, samples, posterior, new=False):
-        """Verdicts by the posterior (n, C)."""
+        """Verdicts by the posterior (n, C), which is written to."""
         n = len(posterior)
         given = np.full(n, -1) if samples.given is None else samples.given
-        posterior = posterior.astype(np.float64)
         if samples.trusted is not None:
-            posterior[samples.trusted] = np.eye(posterior.shape[1])[given[samples.trusted]]
+            trusted = np.flatnonzero(samples.trusted)
+            posterior[trusted] = 0
+            posterior[trusted, given[trusted]] = 1
         posterior /= posterior.sum(axis=1, keepdims=True)
         best = posterior.argmax(axis=1)
         clean, rows = np.full(n, np.nan), np.flatnonzero(given >= 0)

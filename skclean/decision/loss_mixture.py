@@ -84,10 +84,10 @@ def fit_loss_mixture(loss: Any, given: np.ndarray, class_aware: bool = False) ->
 
 
 def cross_entropy(proba: Any, given: np.ndarray) -> Any:
-    """-log p_given, shape (n,), of probabilities (n, C)."""
+    """-log p_given, shape (n,) and float64, of probabilities (n, C)."""
     xp = array_namespace(proba)
     chosen = xp.take_along_axis(proba, from_numpy(given[:, None], proba), axis=1)[:, 0]
-    return -xp.log(xp.clip(chosen, 1e-12, None))
+    return -xp.log(xp.clip(xp.astype(chosen, xp.float64), 1e-12, None))
 
 
 def effective_threshold(threshold: float, proba: np.ndarray) -> float:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skclean.linalg.least_squares import blocks
+
 #: Labels look clean where at most this share of them is flagged, and at most `DOUBTED_SHARE` of
 #: them is expected to be wrong.
 CLEAN_SHARE = 0.01
@@ -106,13 +108,48 @@ def soft_transition(given: np.ndarray, proba: np.ndarray) -> np.ndarray:
     T_yk = sum_i p_iy [g_i = k] / sum_i p_iy over the rows with a given label; the row of a class
     that no row belongs to is that of a clean class.
     """
-    rows, n_classes = given >= 0, proba.shape[1]
-    counts = np.stack(
+    return _row_shares(_soft_counts(given, proba, np.ones(len(given))))
+
+
+def refined_transition(given: np.ndarray, proba: np.ndarray, clean_proba: np.ndarray) -> np.ndarray:
+    """`soft_transition` of probabilities refined by the given labels, shape (C, C).
+
+    Refined is w onehot(given) + (1 - w) p, w the probability that the given label is right and p
+    without the given label (DivideMix's co-refinement).
+
+    Parameters
+    ----------
+    given : ndarray of shape (n,), int64
+        -1 where missing.
+    proba : ndarray of shape (n, C)
+    clean_proba : ndarray of shape (n,)
+        NaN is fine where the label is missing.
+    """
+    others = np.empty(len(given))
+    for rows in blocks(len(given)):
+        block = proba[rows].copy()
+        block[np.arange(len(block)), given[rows]] = 0
+        others[rows] = block.sum(axis=1)
+    counts = _soft_counts(given, proba, (1 - clean_proba) / np.maximum(others, 1e-12))
+    labelled = given >= 0
+    right = np.bincount(given[labelled], weights=clean_proba[labelled], minlength=len(counts))
+    np.fill_diagonal(counts, right)
+    return _row_shares(counts)
+
+
+def _soft_counts(given, proba, weight):
+    """N_yk = sum_i weight_i p_iy [g_i = k], shape (C, C)."""
+    rows, n_classes = np.flatnonzero(given >= 0), proba.shape[1]
+    codes, weight = given[rows], weight[rows]
+    return np.stack(
         [
-            np.bincount(given[rows], weights=proba[rows, y], minlength=n_classes)
+            np.bincount(codes, weights=weight * proba[rows, y], minlength=n_classes)
             for y in range(n_classes)
         ]
     )
+
+
+def _row_shares(counts):
     total = counts.sum(axis=1)
-    counts[total == 0] = np.eye(n_classes)[total == 0]
+    counts[total == 0] = np.eye(len(counts))[total == 0]
     return counts / counts.sum(axis=1, keepdims=True)

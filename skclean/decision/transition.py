@@ -32,9 +32,10 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from skclean._array import array_namespace, cast_like, from_numpy, take_rows, to_numpy
+from skclean._array import array_namespace, cast_like, device, from_numpy, take_rows, to_numpy
 from skclean._threads import one_blas_thread
 from skclean.decision.transition_prior import TransitionPrior, dominant
+from skclean.linalg.least_squares import blocks
 from skclean.linalg.softmax import softmax
 
 #: Up to that many classes, squares of all scores speak for every class.
@@ -45,6 +46,8 @@ MIXING_CLASSES = 128
 #: The fit starts from this share of the noise of uniformly random labels: labels are believed as
 #: the evidence for them comes in.
 START_NOISE = 2 / 3
+#: The model is fitted to about that many scores (rows times classes) at most.
+MAX_SCORES = 1 << 24
 _TINY = 1e-30
 
 
@@ -100,10 +103,9 @@ class TransitionModel:
 
         Returns
         -------
-        array of shape (n, C)
+        array of shape (n, C), float32
         """
-        s = self._standardise(scores)
-        return softmax(self._logits(s, self._squares(s))).T
+        return self.posterior(scores, np.full(scores.shape[0], -1))
 
     def posterior(self, scores: Any, given: np.ndarray) -> Any:
         """gamma, the probability of each true class from the scores and the given label.
@@ -116,13 +118,16 @@ class TransitionModel:
 
         Returns
         -------
-        array of shape (n, C)
+        array of shape (n, C), float32
         """
         xp = array_namespace(scores)
-        proba = self.class_proba(scores)
-        factor = np.where(given[:, None] >= 0, self.transition.T[given], 1)
-        gamma = proba * cast_like(factor, proba)
-        return gamma / xp.sum(gamma, axis=1, keepdims=True)
+        gamma = xp.empty(tuple(scores.shape), dtype=xp.float32, device=device(scores))
+        for rows in blocks(scores.shape[0]):
+            s, labels = self._standardise(scores[rows, ...]), given[rows]
+            proba = softmax(self._logits(s, self._squares(s)))
+            proba *= cast_like(np.where(labels >= 0, self.transition[:, labels], 1), proba)
+            gamma[rows, ...] = (proba / xp.sum(proba, axis=0)).T
+        return gamma
 
     def _standardise(self, scores):
         """Scores (n, C) as float32 of shape (C, n): classes first, so that sums run along rows."""
@@ -150,10 +155,14 @@ def fit_transition(
     given: np.ndarray,
     trusted: np.ndarray | None = None,
     *,
+    transition: np.ndarray | None = None,
     max_iter: int = 30,
     tol: float = 1e-4,
 ) -> tuple[TransitionModel, Any]:
     """Fit the noise-transition model to rows with a given label.
+
+    Of more than `MAX_SCORES` scores, the fit takes the trusted rows and others evenly spaced over
+    the given labels.
 
     Parameters
     ----------
@@ -165,6 +174,10 @@ def fit_transition(
     trusted : ndarray of shape (n,), bool, or None
         Rows whose label is right: their likelihood is that of q at the label, and they do not
         count in T.
+    transition : ndarray of shape (C, C) or None
+        T, held as it is; None fits it. Scores of a model that was fitted to the posteriors of other
+        rows have seen the row's label through those: T would then turn towards what the scores
+        already believe.
     max_iter : int
         Most rounds.
     tol : float
@@ -174,22 +187,41 @@ def fit_transition(
     -------
     model : TransitionModel
     gamma : array of shape (n, C)
-        Posterior of the rows of the fit, their own labels left out of q.
+        Posterior of the rows, those of the fit with their own labels left out of q. float32.
 
     Warns
     -----
     ConvergenceWarning
         If `max_iter` rounds were not enough.
     """
+    rows = _rows_of_fit(given, trusted, MAX_SCORES // scores.shape[1])
+    if len(rows) == len(given):
+        return _fit(scores, given, trusted, transition, max_iter, tol)
+    sure = None if trusted is None else trusted[rows]
+    part = take_rows(scores, rows)
+    model, seen = _fit(part, given[rows], sure, transition, max_iter, tol)
+    gamma = to_numpy(model.posterior(scores, given))
+    gamma[rows] = to_numpy(seen)
+    return model, from_numpy(gamma, scores)
+
+
+def _fit(scores, given, trusted, transition, max_iter, tol):
+    """`fit_transition` on all of the rows."""
     trace: list[float] = []
     with one_blas_thread() if scores.shape[1] <= MIXING_CLASSES else nullcontext():
         fit = _Fit(scores, given, trusted)
-        fit.warm_up()
         model = fit.model
+        if transition is None:
+            fit.warm_up()
+        else:
+            model.transition = transition
         for model.n_iter in range(1, max_iter + 1):
             fit.climb()
-            gamma, log_likelihood = fit.update_transition(fit.leave_one_out())
-            trace.append(log_likelihood)
+            proba = fit.leave_one_out()
+            if transition is None:
+                fit.update_transition(proba)
+            gamma, likelihood = fit.posterior(proba, fit.factor(model.transition))
+            trace.append(fit.mean_log(likelihood))
             model.converged = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
             if model.converged:
                 break
@@ -198,10 +230,23 @@ def fit_transition(
             f"fit_transition: expected the likelihood to settle to {tol:g} nats a row, got no such "
             f"round in {max_iter}; do raise max_iter.",
             ConvergenceWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     model.log_likelihood, model.trace = trace[-1], trace
     return model, fit.in_caller_order(gamma)
+
+
+def _rows_of_fit(given, trusted, n_rows):
+    """About `n_rows` rows at most, in order, with every class and trusted row among them."""
+    if len(given) <= n_rows:
+        return np.arange(len(given))
+    sure = np.zeros(len(given), bool) if trusted is None else trusted
+    order = np.argsort(given, kind="stable")
+    order = order[~sure[order]]
+    size = min(max(n_rows - sure.sum(), n_rows // 2), len(order))
+    places = np.linspace(0, len(order) - 1, size).astype(np.int64)
+    first = np.unique(given[order], return_index=True)[1]
+    return np.union1d(order[np.union1d(places, first)], np.flatnonzero(sure))
 
 
 class _Fit:
@@ -250,7 +295,7 @@ class _Fit:
 
     def factor(self, transition):
         """P(given_i | true = y) as (C, n): a column of T for noisy rows, the label for trusted."""
-        table = transition.T[self.given]
+        table = transition.T.astype(np.float32)[self.given]
         table[~self.noisy] = np.eye(len(transition))[self.given[~self.noisy]]
         return cast_like(np.ascontiguousarray(table.T), self.s)
 
@@ -289,7 +334,8 @@ class _Fit:
             theta = found.x
             tau = float(np.exp(theta[-1]))
             proba = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
-            _, now = part.update_transition(proba)
+            part.update_transition(proba)
+            now = part.mean_log(part.posterior(proba, part.factor(self.model.transition))[1])
             if abs(now - last) < tol:
                 break
             last = now
@@ -346,8 +392,8 @@ class _Fit:
         proba = softmax(z)
         if not self.mixing:
             return proba
-        gamma, _ = self.posterior(proba, self.factor(self.model.transition))
-        residual = proba - gamma
+        residual = proba
+        residual -= self.posterior(proba, self.factor(self.model.transition))[0]
         outer = to_numpy(xp.matmul(residual, residual.T)).astype(np.float64) / self.n
         spread, vectors = np.linalg.eigh(outer)
         curvature = self.energy[:, None] * np.maximum(spread, 0)
@@ -364,12 +410,11 @@ class _Fit:
     def update_transition(self, proba, steps=3):
         """EM on T at fixed q; the priors are fitted to the first counts."""
         for step in range(steps):
-            gamma, likelihood = self.posterior(proba, self.factor(self.model.transition))
+            gamma, _ = self.posterior(proba, self.factor(self.model.transition))
             counts = self.counts(gamma)
             if step == 0:
                 self.prior.fit(counts)
             self.model.transition = dominant(self.prior.transition(counts))
-        return gamma, self.mean_log(likelihood)
 
     def counts(self, gamma):
         """Expected number of noisy rows of each true class (row) and given label (column)."""

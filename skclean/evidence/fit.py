@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 
 from skclean._array import array_namespace, from_numpy, take_rows, to_numpy
-from skclean.evidence.leave_one_out import LeaveOneOutRidge
-from skclean.linalg.softmax import softmax
+from skclean.evidence.leave_one_out import LeaveOneOutRidge, tempered_softmax
+from skclean.linalg.least_squares import blocks
 from skclean.samples import LabelledSamples
 
 #: Probabilities count as at least this before their logarithm is taken.
@@ -43,21 +44,22 @@ class Evidence:
     raw: bool = False
 
     def proba(self, scores: Any | None = None) -> Any:
-        """Class probabilities (n, C) of scores, by default those of the fit."""
-        scores = self.scores if scores is None else scores
-        xp = array_namespace(scores)
-        return softmax(xp.astype(scores, xp.float64) * self.temperature, axis=1)
+        """Class probabilities (n, C) of scores, by default those of the fit, in their dtype."""
+        return tempered_softmax(self.scores if scores is None else scores, self.temperature)
 
     def informative(self, given: np.ndarray) -> bool:
         """Whether the scores predict the given labels better than the labels' frequencies do.
 
         By two standard errors of the difference of the log-likelihoods of a row.
         """
-        rows = np.flatnonzero(given >= 0)
-        share = np.bincount(given[rows]) / len(rows)
-        proba = to_numpy(self.proba())[rows, given[rows]]
-        gain = np.log(proba + 1e-300) - np.log(share[given[rows]])
-        return bool(gain.mean() > 2 * gain.std() / len(rows) ** 0.5)
+        gain = np.empty(len(given))
+        for rows in blocks(len(given)):
+            z = to_numpy(self.scores[rows, ...]).astype(np.float64) * self.temperature
+            gain[rows] = log_softmax(z, axis=1)[np.arange(len(z)), given[rows]]
+        labelled = np.flatnonzero(given >= 0)
+        share = np.bincount(given[labelled]) / len(labelled)
+        gain = gain[labelled] - np.log(share[given[labelled]])
+        return bool(gain.mean() > 2 * gain.std() / len(labelled) ** 0.5)
 
     def predict(self, samples: LabelledSamples, name: str) -> Any:
         """Scores (n, C) of rows that were not in the fit.
@@ -84,6 +86,8 @@ def fit_evidence(
     cv: Any = None,
     groups: np.ndarray | None = None,
     *,
+    weight: np.ndarray | None = None,
+    soft: Any = None,
     random_state: Any = 0,
     n_jobs: int | None = None,
     name: str,
@@ -103,6 +107,10 @@ def fit_evidence(
         except for `LeaveOneOutRidge`, which leaves each out by itself.
     groups : ndarray of shape (n,), int64, or None
         Rows that never judge each other.
+    weight : ndarray of shape (n,) or None
+        Weights of the rows in `LeaveOneOutRidge`.
+    soft : array of shape (n, C) or None
+        Soft labels that `LeaveOneOutRidge` is fitted to in place of the given ones.
     random_state : int
         Shuffles the folds.
     n_jobs : int or None
@@ -123,10 +131,14 @@ def fit_evidence(
     features = samples.features if everything else take_rows(samples.features, labelled)
     codes = samples.given[labelled]
     groups = None if groups is None else groups[labelled]
+    if weight is not None and not everything:
+        weight = weight[labelled]
+    if soft is not None and not everything:
+        soft = take_rows(soft, labelled)
     if isinstance(estimator, LeaveOneOutRidge) and cv is None:
         model = clone(estimator)
         model._validate_params()
-        scores = model._fit_codes(features, codes, n_classes, groups).loo_scores_
+        scores = model._fit_codes(features, codes, n_classes, groups, weight, soft).loo_scores_
         # They are kept once, in the evidence.
         del model.loo_scores_
         evidence = Evidence(scores, model.temperature_, model, "leave-one-out least squares", True)
@@ -177,8 +189,9 @@ def _score(model, features, classes, raw=False):
         return model._ridge.predict(features)
     found = model.predict_proba(features)
     xp = array_namespace(found)
-    proba = np.zeros((found.shape[0], len(classes)))
-    proba[:, np.searchsorted(classes, to_numpy(model.classes_))] = to_numpy(found)
+    held = to_numpy(found)
+    proba = np.zeros((len(held), len(classes)), dtype=held.dtype)
+    proba[:, np.searchsorted(classes, to_numpy(model.classes_))] = held
     return xp.astype(from_numpy(log_proba(proba), found), found.dtype)
 
 

@@ -10,9 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skclean._array import array_namespace, take_rows, to_numpy
+from skclean._array import array_namespace, device, take_rows, to_numpy
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
-from skclean.linalg.least_squares import choose_alpha, fit_ridge, landmark_map, linear_map
+from skclean.linalg.least_squares import blocks, choose_alpha, fit_ridge, landmark_map, linear_map
 from skclean.linalg.softmax import softmax
 
 #: Regularisations that are tried, from nearly none to nearly all.
@@ -129,7 +129,8 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         groups = check_groups(groups, len(samples), self)
         return self._fit_codes(samples.features, samples.given, len(self.classes_), groups)
 
-    def _fit_codes(self, X, codes, n_classes, groups):
+    def _fit_codes(self, X, codes, n_classes, groups, weight=None, targets=None):
+        """The fit, to weighted rows or to soft labels (n, C) in place of the given ones."""
         if groups is not None and (groups == groups[0]).all():
             raise ValueError(
                 "LeaveOneOutRidge: expected rows of at least two groups, got one group: nothing is "
@@ -145,15 +146,16 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         else:
             rng = check_random_state(self.random_state)
             features = landmark_map(X, self.n_landmarks, self.gamma, rng)
-        ridge = fit_ridge(features, X, codes, n_classes)
-        ridge.alpha, self.alpha_errors_ = choose_alpha(ridge, X, codes, alphas, groups)
+        targets = codes if targets is None else targets
+        ridge = fit_ridge(features, X, targets, n_classes, weight)
+        ridge.alpha, self.alpha_errors_ = choose_alpha(ridge, X, targets, alphas, groups, weight)
         self.alpha_, self._ridge = ridge.alpha, ridge
-        self.loo_scores_ = ridge.leave_one_out(X, codes, groups)
+        self.loo_scores_ = ridge.leave_one_out(X, targets, groups, weight)
         self.temperature_ = _temperature(self.loo_scores_, codes)
         return self
 
     def loo_proba(self) -> Any:
-        """Leave-one-out class probabilities of the rows of the fit, shape (n, C)."""
+        """Leave-one-out class probabilities of the rows of the fit, shape (n, C), float64."""
         check_is_fitted(self)
         return self._proba(self.loo_scores_)
 
@@ -168,7 +170,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Any) -> Any:
-        """Class probabilities of rows that were not in the fit, shape (n, C)."""
+        """Class probabilities of rows that were not in the fit, shape (n, C), float64."""
         return self._proba(self._scores(X))
 
     def predict(self, X: Any) -> np.ndarray:
@@ -181,8 +183,29 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         return self._ridge.predict(open_features(X, estimator=self, reset=False))
 
     def _proba(self, scores):
-        xp = array_namespace(scores)
-        return softmax(xp.astype(scores, xp.float64) * self.temperature_, axis=1)
+        return tempered_softmax(scores, self.temperature_, array_namespace(scores).float64)
+
+
+def tempered_softmax(scores: Any, temperature: float, dtype: Any = None) -> Any:
+    """softmax(temperature * scores) of each row, computed in float64 block by block.
+
+    Parameters
+    ----------
+    scores : array of shape (n, C)
+    temperature : float
+    dtype : dtype or None
+        That of the result; None is that of the scores.
+
+    Returns
+    -------
+    array of shape (n, C)
+    """
+    xp, dtype = array_namespace(scores), scores.dtype if dtype is None else dtype
+    proba = xp.empty(tuple(scores.shape), dtype=dtype, device=device(scores))
+    for rows in blocks(scores.shape[0]):
+        z = xp.astype(scores[rows, ...], xp.float64) * temperature
+        proba[rows, ...] = xp.astype(softmax(z, axis=1), dtype)
+    return proba
 
 
 def _temperature(scores, codes, max_size=100_000):

@@ -40,15 +40,13 @@ class LinearMap:
 class LandmarkMap:
     """phi(x)_j = exp(-|x - l_j|^2 / s^2), l_j the landmarks: Nyström features of a Gaussian kernel.
 
-    Computed in float32: the features lie in [0, 1].
-
     Attributes
     ----------
     center : array of shape (d,)
         Subtracted from rows before they are scaled.
     scale : float
         1 / s, in the units of the features.
-    landmarks : array of shape (m, d), float32
+    landmarks : array of shape (m, d)
         Centred and scaled.
     """
 
@@ -63,9 +61,9 @@ class LandmarkMap:
         self._bordered = xp.concat([L, xp.ones_like(square), square], axis=1).T
 
     def __call__(self, X: Any) -> Any:
-        """Map rows (b, d) to float32 (b, m)."""
+        """Map rows (b, d) to (b, m)."""
         xp = array_namespace(X)
-        Z = xp.astype((X - self.center) * self.scale, xp.float32)
+        Z = (X - self.center) * self.scale
         # -|z - l|^2 = [2z, -|z|^2, -1] . [l, 1, |l|^2]: one product instead of four passes.
         square = xp.sum(Z**2, axis=1)[:, None]
         nearer = FAR / xp.clip(xp.sqrt(square), FAR, None)
@@ -112,7 +110,7 @@ def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMa
     width = float(np.median(apart)) if len(apart) else 1.0
     scale = (gamma / width) ** 0.5
     far = xp.clip(xp.sqrt(xp.sum(landmarks**2, axis=1)) * (scale / FAR), 1, None)[:, None]
-    return LandmarkMap(center, scale / norm, xp.astype(landmarks * scale / far, xp.float32))
+    return LandmarkMap(center, scale / norm, landmarks * scale / far)
 
 
 @dataclass
@@ -121,6 +119,8 @@ class Ridge:
 
     With Q = (Phi - mean) V, V the eigenvectors of the centred Gram matrix and d = 1 / (w + alpha),
     the fit is Q (d * cross) + target_mean and the leverage of a row is 1 / n + sum_j d_j Q_ij^2.
+    With weights u of the rows, means, Gram matrix and cross-products are weighted, n is the sum of
+    the weights, and the leverage is u_i times that.
 
     Attributes
     ----------
@@ -133,7 +133,8 @@ class Ridge:
     cross : ndarray of shape (r, C), float64
         Q^T (Y - target_mean).
     target_mean : ndarray of shape (C,), float64
-    n_rows : int
+    n_rows : float
+        Number of rows, or sum of their weights.
     alpha : float
         The regularisation; `choose_alpha` sets it. Rows of Q have unit mean square, or nearly so
         for landmarks, so that it does not depend on the unit of the features.
@@ -145,7 +146,7 @@ class Ridge:
     values: np.ndarray
     cross: np.ndarray
     target_mean: np.ndarray
-    n_rows: int
+    n_rows: float
     alpha: float = 1.0
 
     def project(self, X: Any) -> Any:
@@ -168,7 +169,13 @@ class Ridge:
             scores[rows, ...] = xp.matmul(self.project(X[rows, ...]), weights) + mean
         return scores
 
-    def leave_one_out(self, X: Any, codes: np.ndarray, groups: np.ndarray | None = None) -> Any:
+    def leave_one_out(
+        self,
+        X: Any,
+        targets: Any,
+        groups: np.ndarray | None = None,
+        weight: np.ndarray | None = None,
+    ) -> Any:
         """Score of each row of the fit by the fit that has not seen it.
 
         s_i = y_i - (y_i - f_i) / (1 - h_i), f the fit and h_i the leverage; with groups,
@@ -177,8 +184,8 @@ class Ridge:
         Parameters
         ----------
         X : array of shape (n, d)
-        codes : ndarray of shape (n,), int64
-            The labels of the fit.
+        targets, weight
+            Those of the fit.
         groups : ndarray of shape (n,), int64, or None
 
         Returns
@@ -192,8 +199,10 @@ class Ridge:
         mean, scores = cast_like(self.target_mean, weights), self._empty(X.shape[0])
         for rows in blocks(X.shape[0]):
             Q = self.project(X[rows, ...])
-            Y = _one_hot(codes[rows], n_classes, weights)
+            Y = _targets(targets, rows, n_classes, weights)
             h = (xp.matmul(Q**2, d_x) + 1 / self.n_rows)[:, None]
+            if weight is not None:
+                h *= cast_like(weight[rows, None], h)
             fit = xp.matmul(Q, weights) + mean
             scores[rows, ...] = Y - (Y - fit) / xp.clip(1 - h, 1e-6, None)
         if groups is None:
@@ -202,21 +211,22 @@ class Ridge:
         for rows in _members(groups):
             if len(rows) > 1:
                 Q = to_numpy(self.project(take_rows(X, rows))).astype(np.float64)
-                out[rows] = self._leave_out(Q, codes[rows], d)
+                Y = _targets(targets, rows, len(self.target_mean), Q)
+                out[rows] = self._leave_out(Q, Y, d, None if weight is None else weight[rows])
         return from_numpy(out, scores)
 
-    def _leave_out(self, Q, codes, d):
+    def _leave_out(self, Q, Y, d, weight=None):
         """Scores (g, C) of the projected rows (g, r) of a group without any of their labels."""
-        Y = _one_hot(codes, len(self.target_mean), Q)
+        u = np.ones((len(Q), 1)) if weight is None else weight[:, None]
         residual = Y - (Q @ (d[:, None] * self.cross) + self.target_mean)
         if len(Q) <= len(d):
-            H = (Q * d) @ Q.T + 1 / self.n_rows
+            H = ((Q * d) @ Q.T + 1 / self.n_rows) * u.T
             return Y - np.linalg.solve(np.eye(len(Q)) - H, residual)
         # Woodbury: as many equations as eigenvectors instead of as many as rows.
         A = np.hstack([Q, np.ones((len(Q), 1))])
         penalty = np.append(1 / d, self.n_rows)
-        inner = np.diag(penalty) - A.T @ A
-        return Y - residual - A @ np.linalg.solve(inner, A.T @ residual)
+        inner = np.diag(penalty) - A.T @ (u * A)
+        return Y - residual - A @ np.linalg.solve(inner, A.T @ (u * residual))
 
     def _empty(self, n):
         xp = array_namespace(self.mean)
@@ -228,7 +238,11 @@ class Ridge:
 
 
 def fit_ridge(
-    features: LinearMap | LandmarkMap, X: Any, codes: np.ndarray, n_classes: int
+    features: LinearMap | LandmarkMap,
+    X: Any,
+    targets: Any,
+    n_classes: int,
+    weight: np.ndarray | None = None,
 ) -> Ridge:
     """One pass over the rows, one eigendecomposition.
 
@@ -238,20 +252,26 @@ def fit_ridge(
     ----------
     features : LinearMap or LandmarkMap
     X : array of shape (n, d)
-    codes : ndarray of shape (n,), int64
-        Labels in 0 to `n_classes` - 1.
+    targets : ndarray of shape (n,), int64, or array of shape (n, C)
+        Labels in 0 to `n_classes` - 1, or soft labels.
     n_classes : int
+    weight : ndarray of shape (n,) or None
+        Weights of the rows; None counts each as 1.
     """
-    xp, n, m = array_namespace(X), X.shape[0], features.width
+    xp, m = array_namespace(X), features.width
+    n = X.shape[0] if weight is None else float(np.sum(weight, dtype=np.float64))
     where = {"dtype": xp.float64, "device": device(X)}
     gram, cross = xp.zeros((m, m), **where), xp.zeros((m, n_classes), **where)
-    total = xp.zeros((m,), **where)
-    for rows in blocks(n):
+    total, target_total = xp.zeros((m,), **where), xp.zeros((n_classes,), **where)
+    for rows in blocks(X.shape[0]):
         phi = features(X[rows, ...])
-        gram += xp.matmul(phi.T, phi)
-        cross += xp.matmul(phi.T, _one_hot(codes[rows], n_classes, phi))
-        total += xp.sum(phi, axis=0)
-    target_mean = np.bincount(codes, minlength=n_classes) / n
+        u = None if weight is None else cast_like(weight[rows, None], phi)
+        weighted, Y = phi if u is None else u * phi, _targets(targets, rows, n_classes, phi)
+        gram += xp.matmul(weighted.T, phi)
+        cross += xp.matmul(weighted.T, Y)
+        total += xp.sum(weighted, axis=0)
+        target_total += xp.sum(Y if u is None else u * Y, axis=0)
+    target_mean = to_numpy(target_total) / n
     mean = total / n
     gram -= total[:, None] * mean
     cross -= total[:, None] * cast_like(target_mean, total)
@@ -280,9 +300,10 @@ def fit_ridge(
 def choose_alpha(
     ridge: Ridge,
     X: Any,
-    codes: np.ndarray,
+    targets: Any,
     alphas: np.ndarray,
     groups: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
     max_rows: int = 2048,
 ) -> tuple[float, np.ndarray]:
     """The regularisation of least leave-one-out squared error.
@@ -290,8 +311,8 @@ def choose_alpha(
     Parameters
     ----------
     ridge : Ridge
-    X, codes
-        The rows of the fit.
+    X, targets, weight
+        Those of the fit.
     alphas : ndarray of shape (k,)
     groups : ndarray of shape (n,), int64, or None
         Rows that are left out together.
@@ -303,7 +324,7 @@ def choose_alpha(
     -------
     alpha : float
     errors : ndarray of shape (k,)
-        Mean squared error per row.
+        Mean squared error per row, or per unit of weight.
     """
     n = X.shape[0]
     if groups is None:
@@ -311,22 +332,31 @@ def choose_alpha(
         parts = [chosen[rows] for rows in blocks(len(chosen))]
     else:
         parts = _members(groups)[:: max(1, round(n / max_rows))]
-    errors = np.zeros(len(alphas))
+    errors, total = np.zeros(len(alphas)), 0.0
     for rows in parts:
         Q = to_numpy(ridge.project(take_rows(X, rows)))
-        Y, squares = _one_hot(codes[rows], len(ridge.target_mean), Q), Q**2
+        Y, squares = _targets(targets, rows, len(ridge.target_mean), Q), Q**2
+        u = np.ones(len(rows), Q.dtype) if weight is None else weight[rows].astype(Q.dtype)
+        total += float(u.sum(dtype=np.float64))
         for i, alpha in enumerate(alphas):
             d = ridge.shrinkage(alpha)
             if groups is None:
-                h = squares @ d.astype(Q.dtype) + 1 / n
+                h = u * (squares @ d.astype(Q.dtype) + 1 / ridge.n_rows)
                 fit = Q @ (d[:, None] * ridge.cross).astype(Q.dtype)
                 fit += ridge.target_mean.astype(Q.dtype)
                 residual = (Y - fit) / np.maximum(1 - h, 1e-6)[:, None]
             else:
-                residual = Y - ridge._leave_out(Q, codes[rows], d)
-            errors[i] += np.square(residual).sum(dtype=np.float64)
-    errors /= sum(len(rows) for rows in parts)
+                residual = Y - ridge._leave_out(Q, Y, d, None if weight is None else u)
+            errors[i] += np.sum(u[:, None] * residual**2, dtype=np.float64)
+    errors /= total
     return float(alphas[int(np.argmin(errors))]), errors
+
+
+def one_hot(codes: np.ndarray, n_classes: int, like: Any) -> Any:
+    """Labels (b,) as an array (b, C) of the library, device and dtype of another."""
+    Y = np.zeros((len(codes), n_classes), dtype=np.float32)
+    Y[np.arange(len(codes)), codes] = 1
+    return cast_like(Y, like)
 
 
 def blocks(n: int) -> Iterator[slice]:
@@ -361,7 +391,11 @@ def _column_means(X):
     return xp.astype(total / X.shape[0], X.dtype)
 
 
-def _one_hot(codes, n_classes, like):
-    Y = np.zeros((len(codes), n_classes), dtype=np.float32)
-    Y[np.arange(len(codes)), codes] = 1
-    return cast_like(Y, like)
+def _targets(targets, rows, n_classes, like):
+    """Rows of the targets as an array (b, C) like another: one-hot where they are labels."""
+    if targets.ndim == 2:
+        part = take_rows(targets, rows)
+        if array_namespace(part) is not array_namespace(like):
+            part = from_numpy(to_numpy(part), like)
+        return array_namespace(like).astype(part, like.dtype)
+    return one_hot(targets[rows], n_classes, like)

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 
 from skclean._array import array_namespace, from_numpy, to_numpy
+from skclean.linalg.least_squares import blocks
 
 N_PROJECTIONS = 8
+#: Queries that are searched for at a time.
 BLOCK_ROWS = 8192
 
 # Distances are relative to the size of the row in units of the columns' spread. Eight projections
@@ -129,8 +131,7 @@ class RowIndex:
             from_numpy(x, features) for x in (self._centre, self._spread, self._directions)
         )
         points, size = np.empty((n, k)), np.empty(n)
-        for start in range(0, n, BLOCK_ROWS):
-            rows = slice(start, min(start + BLOCK_ROWS, n))
+        for rows in blocks(n):
             z = (xp.astype(features[rows, :], xp.float64) - centre) / spread
             points[rows] = to_numpy(z @ directions)
             size[rows] = np.sqrt(to_numpy(xp.sum(z * z, axis=1)) + self._offset)
@@ -196,8 +197,8 @@ def _centre_and_spread(features):
     some = xp.astype(features[0 : n : max(1, n // 1000), :], xp.float64)
     centre = xp.mean(some, axis=0)
     total = np.zeros(d)
-    for start in range(0, n, BLOCK_ROWS):
-        block = xp.astype(features[start : min(start + BLOCK_ROWS, n), :], xp.float64)
+    for rows in blocks(n):
+        block = xp.astype(features[rows, :], xp.float64)
         total += to_numpy(xp.mean(xp.abs(block - centre), axis=0)) * (block.shape[0] / n)
     centre = to_numpy(centre)
     size = np.abs(centre)

@@ -122,7 +122,8 @@ class CredibilityRelabeler(BaseCleaner):
         status[wrong & credible & (best == given)] = KEPT
         kept = np.isin(status, (KEPT, TRUSTED))
         soft = proba.copy()
-        soft[kept] = np.eye(proba.shape[1])[given[kept]]
+        soft[kept] = 0
+        soft[kept, given[kept]] = 1
         return samples.with_labels(
             proba=soft, label_codes=np.where(kept, given, best), status=status, right_proba=right
         )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from skclean.decision.summary import audit_labels, soft_transition
+from skclean.decision.summary import audit_labels, refined_transition, soft_transition
 
 
 @pytest.fixture
@@ -20,6 +20,25 @@ def test_soft_transition_by_loops(rng):
             expected = sum(proba[i, y] for i in range(50) if given[i] == k) / weight
             assert np.isclose(found[y, k], expected)
     np.testing.assert_array_equal(found[3], [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_refined_transition_by_loops(rng, dtype):
+    proba, given = rng.dirichlet(np.ones(4), size=1200).astype(dtype), rng.integers(-1, 4, 1200)
+    clean = np.where(given >= 0, rng.random(1200), np.nan)
+    proba[5], given[5] = [0, 1, 0, 0], 1
+    counts = np.zeros((4, 4))
+    for p, g, w in zip(proba.astype(np.float64), given, clean, strict=True):
+        if g >= 0:
+            p[g] = 0
+            refined = (1 - w) * p / max(p.sum(), 1e-12)
+            refined[g] = w
+            counts[:, g] += refined
+    found = refined_transition(given, proba, clean)
+    np.testing.assert_allclose(found, counts / counts.sum(axis=1, keepdims=True), rtol=1e-6)
+    order = rng.permutation(1200)
+    again = refined_transition(given[order], proba[order], clean[order])
+    np.testing.assert_allclose(again, found)
 
 
 def test_soft_transition_of_hard_labels_is_the_confusion_matrix():

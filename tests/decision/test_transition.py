@@ -255,6 +255,43 @@ def test_every_library(xp, dtype):
     np.testing.assert_allclose(xp.to_numpy(gamma), expected, atol=0.01)
 
 
+def test_many_rows_are_fitted_on_a_part(xp, monkeypatch):
+    scores, given, truth, _ = evidence(n=3000, kind="pair", spread=0.5)
+    given[:2], scores = [4, 5], np.column_stack([scores, np.zeros((3000, 2))])
+    trusted = (given == truth) & (np.arange(3000) % 50 == 0)
+    scores = scores.astype(np.float32)
+    expected_model, expected = fit_transition(scores, given, trusted)
+    monkeypatch.setattr(transition, "MAX_SCORES", 6 * 1000)
+    rows = transition._rows_of_fit(given, trusted, 1000)
+    assert 1000 <= len(rows) <= 1006 and (np.diff(rows) > 0).all()
+    assert trusted[rows].sum() == trusted.sum()
+    share = np.bincount(given[rows]) / np.bincount(given)
+    assert {0, 1} <= set(rows) and np.ptp(share[:4]) < 0.05
+    model, gamma = fit_transition(xp.asarray(scores), given, trusted)
+    assert array_namespace(gamma) is array_namespace(xp.asarray(scores))
+    gamma = xp.to_numpy(gamma)
+    np.testing.assert_allclose(gamma.sum(axis=1), 1, rtol=1e-5)
+    assert np.mean(gamma.argmax(axis=1) == expected.argmax(axis=1)) > 0.98
+    np.testing.assert_allclose(model.transition[:4], expected_model.transition[:4], atol=0.05)
+    np.testing.assert_array_equal(gamma[trusted], np.eye(6)[given[trusted]])
+    # Rows of the fit are those of a fit to them alone, others those of the model.
+    alone = transition._fit(scores[rows], given[rows], trusted[rows], None, 30, 1e-4)[1]
+    np.testing.assert_allclose(gamma[rows], alone, atol=0.01)
+    others = np.setdiff1d(np.arange(3000), rows)
+    found = model.posterior(scores[others], given[others])
+    np.testing.assert_allclose(gamma[others], found, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_trusted", [0, 700, 900])
+def test_trusted_rows_leave_room_for_others(n_trusted):
+    given, trusted = np.arange(900) % 3, np.arange(900) < n_trusted
+    rows = transition._rows_of_fit(given, trusted, 300)
+    assert trusted[rows].sum() == n_trusted
+    # The first row of a class may come on top.
+    expected = 300 if n_trusted == 0 else min(150, 900 - n_trusted)
+    assert expected <= (~trusted[rows]).sum() <= expected + 3
+
+
 def test_trusted_rows_count_as_right():
     scores, given, truth, _ = evidence(n=600, noise=0.4, kind="pair", spread=0.6)
     trusted = (given == truth) & (np.arange(600) % 2 == 0)

@@ -6,7 +6,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.svm import LinearSVC
 
 from skclean._array import array_namespace, to_numpy
-from skclean.evidence import LeaveOneOutRidge, fit_evidence
+from skclean.evidence import Evidence, LeaveOneOutRidge, fit_evidence
 from skclean.samples import LabelledSamples
 
 X, Y = load_iris(return_X_y=True)
@@ -120,3 +120,26 @@ def test_what_is_refused():
     overlapping = [(np.arange(100), np.arange(50, 150)), (np.arange(50, 150), np.arange(100))]
     with pytest.raises(ValueError, match="TestCleaner: expected cv to put each of 150 rows"):
         evidence(samples, LOGISTIC, overlapping)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_probabilities_are_of_the_precision_of_the_scores(xp, dtype):
+    found = evidence(LabelledSamples(xp.asarray(X.astype(dtype)), Y), LeaveOneOutRidge("linear"))
+    proba = found.proba()
+    assert proba.dtype == found.scores.dtype and to_numpy(proba).dtype == dtype
+    z = to_numpy(found.scores).astype(np.float64) * found.temperature
+    expected = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(to_numpy(proba), expected, atol=1e-7)
+
+
+def test_informative_by_its_definition():
+    rng = np.random.default_rng(0)
+    for strength in (0.0, 0.05, 0.2, 1.0):
+        given = rng.integers(-1, 3, 1000)
+        scores = rng.standard_normal((1000, 3)) + strength * np.eye(3)[given]
+        rows = given >= 0
+        proba = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        gain = np.log(proba[rows, given[rows]])
+        gain -= np.log(np.bincount(given[rows]) / rows.sum())[given[rows]]
+        expected = gain.mean() > 2 * gain.std() / rows.sum() ** 0.5
+        assert Evidence(scores, 1.0, None, "").informative(given) == expected

@@ -1,9 +1,15 @@
+import tracemalloc
+import warnings
+
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skclean import CredibilityRelabeler, GMMCleaner, LabelledSamples, TransitionCleaner
+from skclean.decision import transition
+from skclean.evidence import LeaveOneOutRidge
 
 RNG = np.random.default_rng(0)
 TRUTH = np.arange(300) % 3
@@ -130,3 +136,23 @@ def test_wrong_parameters():
     for settings in ({"threshold": 2.0}, {"cleaner": 3}):
         with pytest.raises(ValueError, match=next(iter(settings))):
             CredibilityRelabeler(**settings).fit(X, GIVEN)
+
+
+@pytest.mark.parametrize("cleaner", [GMMCleaner(), TransitionCleaner(max_iter=2, tol=1.0)])
+def test_little_memory_beside_features_and_results(cleaner, tmp_path):
+    n, n_classes, rng = 20_000, 100, np.random.default_rng(0)
+    np.save(tmp_path / "X.npy", rng.standard_normal((n, 256), dtype=np.float32))
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    given = np.arange(n) % n_classes
+    cleaner = clone(cleaner).set_params(estimator=LeaveOneOutRidge("linear"))
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setattr(transition, "MAX_SCORES", n_classes * 2000)
+        warnings.simplefilter("ignore")
+        tracemalloc.start()
+        judged = cleaner.fit_transform(mapped, given)
+        samples = CredibilityRelabeler().fit_transform(judged)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert samples.proba.dtype == np.float32
+    # Scores, two sets of probabilities, and what stands for each row: rather less than five.
+    assert peak < 5 * samples.proba.nbytes
