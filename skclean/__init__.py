@@ -6,19 +6,32 @@ from typing import TYPE_CHECKING, Any
 from skclean._conflict import warn_if_overwritten
 
 if TYPE_CHECKING:
-    from skclean.cleaners import GMMCleaner, TransitionCleaner
+    from skclean.cleaners import (
+        GMMCleaner,
+        MetaReweighter,
+        OpenSetFilter,
+        PrototypeCleaner,
+        RankingCleaner,
+        TransitionCleaner,
+    )
     from skclean.compose import OnFeatures, PurifiedClassifier
-    from skclean.purifiers import CredibilityRelabeler
+    from skclean.purifiers import AutoPurifier, CredibilityRelabeler, LeastSquaresMetaPurifier
     from skclean.samples import LabelledSamples
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AutoPurifier",
     "CredibilityRelabeler",
     "GMMCleaner",
     "LabelledSamples",
+    "LeastSquaresMetaPurifier",
+    "MetaReweighter",
     "OnFeatures",
+    "OpenSetFilter",
+    "PrototypeCleaner",
     "PurifiedClassifier",
+    "RankingCleaner",
     "TransitionCleaner",
     "__version__",
 ]
@@ -26,11 +39,17 @@ __all__ = [
 # Public name -> the module that defines it. Imported on first use (PEP 562), so that
 # `import skclean` is quick and a name that needs an extra costs nothing until it is asked for.
 _HOMES = {
+    "AutoPurifier": "skclean.purifiers",
     "CredibilityRelabeler": "skclean.purifiers",
     "GMMCleaner": "skclean.cleaners",
     "LabelledSamples": "skclean.samples",
+    "LeastSquaresMetaPurifier": "skclean.purifiers",
+    "MetaReweighter": "skclean.cleaners",
     "OnFeatures": "skclean.compose",
+    "OpenSetFilter": "skclean.cleaners",
+    "PrototypeCleaner": "skclean.cleaners",
     "PurifiedClassifier": "skclean.compose",
+    "RankingCleaner": "skclean.cleaners",
     "TransitionCleaner": "skclean.cleaners",
 }
 _SUBPACKAGES = (

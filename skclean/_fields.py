@@ -89,7 +89,7 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
     check_length(fields["inputs"], n, "inputs")
     if proba is not None:
         fields["proba"] = check_proba(proba, n, n_classes, _NAME)
-    for field in ("clean_proba", "right_proba"):
+    for field in ("clean_proba", "right_proba", "in_distribution_proba"):
         if fields[field] is not None:
             fields[field] = check_unit(fields[field], n, field, _NAME)
     if fields["weight"] is not None:
@@ -122,7 +122,7 @@ def check_proba(proba: Any, n: int, n_classes: int, name: str) -> np.ndarray:
         )
     sums = proba.sum(axis=1, dtype=np.float64)
     # NaN makes the comparison false, so that this also finds it.
-    good = (np.abs(sums - 1) <= SUM_TOLERANCE) & (proba >= 0).all(axis=1)
+    good = (np.abs(sums - 1) <= SUM_TOLERANCE) & (proba.min(axis=1, initial=1) >= 0)
     if not good.all():
         row = int(np.argmin(good))
         raise ValueError(

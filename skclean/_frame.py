@@ -27,7 +27,8 @@ def samples_to_frame(samples: Any, features: bool) -> Any:
             columns["status"] = samples.status
         if samples.proba is not None:
             columns["label_proba"] = samples.proba[np.arange(len(codes)), codes]
-    for field in ("clean_proba", "right_proba", "weight", "trusted"):
+    probabilities = ("clean_proba", "right_proba", "in_distribution_proba")
+    for field in (*probabilities, "weight", "trusted"):
         if getattr(samples, field) is not None:
             columns[field] = getattr(samples, field)
     return pd.DataFrame(columns, index=samples.index)

@@ -20,11 +20,19 @@ _RESULT_FIELDS = (
     "proba",
     "clean_proba",
     "right_proba",
+    "in_distribution_proba",
     "weight",
     "trusted",
 )
 #: What a row holds in a field that its part of a batch does not have.
-_ABSENT = {"given": -1, "clean_proba": np.nan, "right_proba": np.nan, "weight": 1, "trusted": False}
+_ABSENT = {
+    "given": -1,
+    "clean_proba": np.nan,
+    "right_proba": np.nan,
+    "in_distribution_proba": np.nan,
+    "weight": 1,
+    "trusted": False,
+}
 
 
 class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):

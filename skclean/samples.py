@@ -19,6 +19,7 @@ _ROW_FIELDS = (
     "proba",
     "clean_proba",
     "right_proba",
+    "in_distribution_proba",
     "weight",
     "trusted",
     "index",
@@ -58,6 +59,8 @@ class LabelledSamples:
     clean_proba, right_proba : array-like of shape (n,) or None
         Probability in [0, 1] that the given label is right, and that the predicted one is; NaN in
         rows that were not judged.
+    in_distribution_proba : array-like of shape (n,) or None
+        Probability in [0, 1] that the row belongs to any of the classes; NaN where not judged.
     weight : array-like of shape (n,) or None
         Weight of the row in training, at least 0.
     trusted : array-like of bool of shape (n,) or None
@@ -101,6 +104,7 @@ class LabelledSamples:
     proba: Any
     clean_proba: Any
     right_proba: Any
+    in_distribution_proba: Any
     weight: Any
     trusted: Any
     index: Any
@@ -119,6 +123,7 @@ class LabelledSamples:
         status: Any = None,
         clean_proba: Any = None,
         right_proba: Any = None,
+        in_distribution_proba: Any = None,
         weight: Any = None,
         trusted: Any = None,
         missing_label: Any = "auto",
@@ -139,6 +144,7 @@ class LabelledSamples:
             )
         fields.update(inputs=inputs, given=given, classes=classes, trusted=trusted)
         fields.update(proba=proba, clean_proba=clean_proba, right_proba=right_proba, weight=weight)
+        fields["in_distribution_proba"] = in_distribution_proba
         fields.update(status_codes=status, label_codes=None)
         if labels is not None:
             fields["label_codes"], _ = _labels.encode_labels(labels, classes=classes, name=_NAME)
@@ -283,6 +289,7 @@ class LabelledSamples:
         status: Any = None,
         clean_proba: Any = _KEEP,
         right_proba: Any = _KEEP,
+        in_distribution_proba: Any = _KEEP,
         weight: Any = _KEEP,
         trusted: Any = _KEEP,
     ) -> "LabelledSamples":
@@ -296,7 +303,7 @@ class LabelledSamples:
         ----------
         label_codes : array of int of shape (n,) or None
             Positions in `classes`; None as for `labels` in the constructor.
-        proba, status, clean_proba, right_proba, weight, trusted
+        proba, status, clean_proba, right_proba, in_distribution_proba, weight, trusted
             As in the constructor; `status` may be int8 positions in `STATUSES`.
 
         Raises
@@ -309,6 +316,7 @@ class LabelledSamples:
         named = {
             "clean_proba": clean_proba,
             "right_proba": right_proba,
+            "in_distribution_proba": in_distribution_proba,
             "weight": weight,
             "trusted": trusted,
         }
@@ -415,8 +423,9 @@ class LabelledSamples:
         -------
         pandas.DataFrame
             Columns given and label (categorical, missing where there is none or the status is
-            unknown), status, label_proba, clean_proba, right_proba, weight, trusted: those that
-            the container has. Its index is that of the DataFrame the features came in.
+            unknown), status, label_proba, clean_proba, right_proba, in_distribution_proba,
+            weight, trusted: those that the container has. Its index is that of the DataFrame the
+            features came in.
 
         Raises
         ------
@@ -437,8 +446,8 @@ class LabelledSamples:
         if self.status_codes is not None:
             counts = np.bincount(self.status_codes, minlength=len(STATUSES))
             parts.append(", ".join(f"{s}: {c}" for s, c in zip(STATUSES, counts, strict=True) if c))
-        others = ("inputs", "proba", "clean_proba", "right_proba", "weight", "trusted")
-        held = [field for field in others if getattr(self, field) is not None]
+        others = set(_ROW_FIELDS) - {"features", "given", "label_codes", "status_codes", "index"}
+        held = [f for f in _ROW_FIELDS if f in others and getattr(self, f) is not None]
         if held:
             parts.append("with " + ", ".join(held))
         return f"{_NAME}({'; '.join(parts)})"

@@ -23,6 +23,7 @@ def purified(**changes):
         "labels": ["a", "a", "c", "a", "c"],
         "clean_proba": [0.1, 0.9, 0.4, 1, 0.5],
         "right_proba": np.array([0.9, 0.9, 0.4, 1, 0.5]),
+        "in_distribution_proba": [0.9, 0.8, 0.2, 1, np.nan],
         "weight": [1, 2, 0, 1, 1],
         "trusted": [False, False, False, True, False],
         "inputs": np.zeros((5, 2, 2)),
@@ -223,6 +224,10 @@ def test_minus_one_as_a_class_cannot_mark_unknown_rows():
         ({"proba": [[1, 0, 0]] * 4 + [[np.nan, 0, 1]]}, "finite.*in row 4"),
         ({"clean_proba": [0, 0, 1.2, 0, 0]}, r"clean_proba in \[0, 1\], got 1.2 in row 2"),
         ({"right_proba": [0, -1, 1, 0, 0]}, r"right_proba in \[0, 1\], got -1.0 in row 1"),
+        (
+            {"in_distribution_proba": [2, 0, 0, 0, 0]},
+            "in_distribution_proba in .* got 2.0 in row 0",
+        ),
         ({"clean_proba": [0, 1]}, r"clean_proba of shape \(5,\).*got \(2,\)"),
         ({"weight": [0, 1, -2, 0, 0]}, "weights of at least 0, got -2.0 in row 2"),
         ({"weight": [0, 1, 0, np.inf, 0]}, "finite weights.*in row 3"),
@@ -361,7 +366,16 @@ def test_rows_by_slice_positions_and_mask(key):
     for part in (samples[key], samples[key, ...], samples[key, :]):
         np.testing.assert_array_equal(part.features, X[rows])
         np.testing.assert_array_equal(part.labels_or_missing(), samples.labels_or_missing()[rows])
-        for field in ("given", "proba", "status", "clean_proba", "trusted", "weight", "inputs"):
+        for field in (
+            "given",
+            "proba",
+            "status",
+            "clean_proba",
+            "in_distribution_proba",
+            "trusted",
+        ):
+            np.testing.assert_array_equal(getattr(part, field), getattr(samples, field)[rows])
+        for field in ("weight", "inputs"):
             np.testing.assert_array_equal(getattr(part, field), getattr(samples, field)[rows])
         np.testing.assert_array_equal(part.classes, samples.classes)
 
@@ -461,6 +475,7 @@ def test_frame():
         "label_proba",
         "clean_proba",
         "right_proba",
+        "in_distribution_proba",
         "weight",
         "trusted",
     ]
@@ -481,7 +496,7 @@ def test_repr_counts():
     assert repr(purified()) == (
         "LabelledSamples(5 rows, 3 features, float64; 3 classes; given: 5, missing: 0; kept: 1, "
         "corrected: 1, unknown: 1, trusted: 1, predicted: 1; with inputs, proba, clean_proba, "
-        "right_proba, weight, trusted)"
+        "right_proba, in_distribution_proba, weight, trusted)"
     )
     assert set(purified().status) == set(STATUSES)
 

@@ -1,0 +1,217 @@
+"""RankingCleaner: stage 1 of the two-stage approach."""
+
+import warnings
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skclean._array import array_namespace, cast_like, take_rows, to_numpy
+from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
+from skclean._validation import Interval
+from skclean.cleaners._evidence import EvidenceCleaner
+from skclean.decision.transition import fit_transition
+from skclean.evidence.fit import log_proba
+from skclean.evidence.ranking import agreement, fit_trusted_judges, rank_cutoffs, rank_proba
+from skclean.linalg.least_squares import blocks
+
+#: The noise-transition model is fitted to about that many scores (rows times classes) at most.
+MAX_SCORES = 1 << 23
+
+
+class RankingCleaner(EvidenceCleaner):
+    """Keep the few labels of each class that are most surely right.
+
+    The two-stage approach, section 3.1: a label that the prediction contradicts is removed; within
+    each class the rest is ranked by its probability, and labels of at least `confidence` are kept,
+    or the first of the ranking where those are fewer than `min_share` of the class. All others are
+    withheld (status unknown), for a semi-supervised step to learn without them.
+
+    With trusted rows, in place of this: one binary classifier a class, trained on the trusted rows,
+    judges the labels of its class, and those that it rejects are withheld. It sees the evidence
+    of the noisy labels beside the features, so that a few trusted rows go far. Where a class has
+    no trusted row, its labels are ranked, and those of the others must pass both ways.
+
+    Where more than half of a class carries one wrong label, nothing but trusted rows can tell which
+    of the two is right.
+
+    Parameters
+    ----------
+    confidence : float in [0, 1], default=0.9
+        Labels of at least this probability are kept.
+    min_share : float in [0, 1], default=0.1
+        Least share of the rows of a given class that is kept, as far as predictions agree. Rows of
+        the same probability as the last one kept are kept too.
+    calibrate : bool, default=True
+        Whether the ranking goes by the probability that a row of such scores is given the label,
+        by the model of `TransitionCleaner`, as a well-fitted network would tell it. False ranks by
+        the probabilities of the evidence, whose one temperature makes a class that is often
+        mistaken for another look sure of it.
+    estimator : classifier with predict_proba, or None, default=None
+        The evidence. None takes the probabilities of the container where it has some, else
+        `LeaveOneOutRidge`.
+    cv : int, splitter or None, default=None
+        Folds in which `estimator` is fitted; None judges rows by an estimator that saw them
+        (`LeaveOneOutRidge` excepted).
+    missing_label : "auto", None or a label, default="auto"
+        What marks a missing label in `y`, as in `LabelledSamples`.
+    random_state : int, RandomState instance or None, default=0
+        Shuffles the folds of `cv`.
+    n_jobs : int or None, default=None
+        Processes for the folds of `cv`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+    n_features_in_ : int
+    clean_proba_ : ndarray of shape (n,)
+        Above 1/2 exactly in the labels kept, and rising along the ranking of a class: the odds of
+        the given label against those of the last one kept. Where trusted rows judge, probability
+        that the label is right, by their class frequencies. NaN in rows without a label.
+    label_distributions_ : ndarray of shape (n, C)
+        Class probabilities of the evidence.
+    transduction_ : ndarray of shape (n,)
+        The given label where it was kept, else the class of greatest probability.
+    noise_rate_ : float
+        Mean of ``1 - clean_proba_`` over the rows judged; more than the share of wrong labels, as
+        most right ones are withheld too.
+    cutoffs_ : ndarray of shape (C,)
+        Least probability of the labels kept in each class.
+    model_ : TransitionModel or None
+        None if not calibrated.
+    judges_ : TrustedJudges or None
+        None where no trusted rows are there, or too few to judge by.
+    evidence_ : Evidence
+    informative_ : bool
+        Whether the evidence predicts the given labels better than their frequencies do. If not,
+        nothing can be said about them.
+
+    References
+    ----------
+    Ding et al., "A Semi-Supervised Two-Stage Approach to Learning from Noisy Labels", WACV 2018,
+    section 3.1.
+
+    Examples
+    --------
+    >>> from skclean import RankingCleaner
+    >>> from skclean.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(noise_rate=0.4, random_state=0)
+    >>> samples = RankingCleaner().fit_transform(digits.data, digits.target_noisy)
+    >>> bool((samples.labels == digits.target)[samples.known].mean() > 0.99)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **{k: v for k, v in EvidenceCleaner._parameter_constraints.items() if k != "threshold"},
+        "confidence": [Interval(Real, 0, 1, closed="both")],
+        "min_share": [Interval(Real, 0, 1, closed="both")],
+        "calibrate": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        confidence=0.9,
+        min_share=0.1,
+        calibrate=True,
+        estimator=None,
+        cv=None,
+        *,
+        missing_label="auto",
+        random_state=0,
+        n_jobs=None,
+    ):
+        self.confidence = confidence
+        self.min_share = min_share
+        self.calibrate = calibrate
+        self.estimator = estimator
+        self.cv = cv
+        self.missing_label = missing_label
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def _assess(self, given, proba):
+        scores = log_proba(proba) if self.calibrate else None
+        model = _fit_model(scores, given) if self.calibrate else None
+        own, share = _agreement(model, scores, proba, given)
+        cutoffs = self._cutoffs(own, share, given, proba.shape[1])
+        return rank_proba(own, share, cutoffs[given])
+
+    def _cutoffs(self, own, share, given, n_classes):
+        agrees = share >= 0.5
+        return rank_cutoffs(own, agrees, given, n_classes, self.confidence, self.min_share)
+
+    def _fit_samples(self, samples, groups):
+        self._fit_evidence(samples, groups)
+        scores, given, trusted = self.evidence_.scores, samples.given, samples.trusted
+        doubtful = given >= 0
+        self.model_ = _fit_model(scores, given, trusted) if self.calibrate else None
+        self.judges_ = None
+        if trusted is not None and trusted.any():
+            sure = np.flatnonzero(trusted)
+            self.judges_ = fit_trusted_judges(
+                take_rows(samples.features, sure), take_rows(scores, sure), given[sure]
+            )
+            if not trusted[doubtful].all():
+                doubtful &= ~trusted
+        proba = self.evidence_.proba()
+        own, share = _agreement(self.model_, scores, proba, given)
+        self.cutoffs_ = self._cutoffs(
+            own[doubtful], share[doubtful], given[doubtful], len(samples.classes)
+        )
+        return self._purify(samples, scores, proba, own, share)
+
+    def _transform_samples(self, samples):
+        scores = self.evidence_.predict(samples, type(self).__name__)
+        proba = self.evidence_.proba(scores)
+        given = np.full(len(samples), -1) if samples.given is None else samples.given
+        own, share = _agreement(self.model_, scores, proba, given)
+        return self._purify(samples, scores, proba, own, share, new=True)
+
+    def _purify(self, samples: Any, scores: Any, proba: Any, own, share, new: bool = False) -> Any:
+        """Verdicts by the cutoffs, or by the judges where there are some."""
+        n = len(samples)
+        given = np.full(n, -1) if samples.given is None else samples.given
+        clean = rank_proba(own, share, self.cutoffs_[given])
+        if self.judges_ is not None:
+            judged = self.judges_.clean_proba(samples.features, scores, np.maximum(given, 0))
+            # Judges that never saw a class do not know its rows under the label of another.
+            clean = judged if self.judges_.judged.all() else np.fmin(judged, clean)
+        clean[given < 0] = np.nan
+        status = np.where(clean > 0.5, KEPT, UNKNOWN).astype(np.int8)
+        if new:
+            status[given < 0] = PREDICTED
+        if samples.trusted is not None:
+            clean[samples.trusted], status[samples.trusted] = 1, TRUSTED
+        return samples.with_labels(
+            proba=to_numpy(proba), status=status, clean_proba=clean, right_proba=None
+        )
+
+
+def _fit_model(scores, given, trusted=None):
+    """The noise-transition model of at most about `MAX_SCORES` scores, some of every class."""
+    rows = np.argsort(given, kind="stable")[(given < 0).sum() :]
+    size = max(MAX_SCORES // scores.shape[1], 1)
+    if len(rows) > size:
+        places = np.linspace(0, len(rows) - 1, size).astype(np.int64)
+        rows = rows[np.union1d(places, np.unique(given[rows], return_index=True)[1])]
+    rows.sort()
+    if len(rows) < len(given):
+        scores = take_rows(scores, rows)
+    with warnings.catch_warnings():
+        # The last decimals of the likelihood do not change a ranking.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return fit_transition(scores, given[rows], None if trusted is None else trusted[rows])[0]
+
+
+def _agreement(model, scores, proba, given):
+    """`agreement` with P(given = k | scores) = sum_y q_y T_yk, or with `proba` without a model."""
+    given = np.maximum(given, 0)
+    if model is None:
+        return agreement(proba, given)
+    own, share = np.empty(len(given)), np.empty(len(given))
+    for rows in blocks(len(given)):
+        clean = model.class_proba(scores[rows, ...])
+        likely = array_namespace(clean).matmul(clean, cast_like(model.transition, clean))
+        own[rows], share[rows] = agreement(likely, given[rows])
+    return own, share

@@ -1,0 +1,184 @@
+"""Which rows belong to no class: where given labels have nothing to do with the scores.
+
+A row of a known class, however hard, has a given label that its scores rank high, or one that is
+wrong by chance. The label of a row from elsewhere is unrelated to its scores. With a row's share m
+of labels in the lowest quarter of its scores, and t whether its own given label is there,
+
+    p(t | row) = m (nu + (1 - nu) pi(row)),    pi = sigmoid(bias - weights^T typicality),
+
+nu is the share of random labels that shows in typical rows too and pi the probability that the
+row is from elsewhere: Storey's estimate of the share of true null hypotheses, the labels' ranks
+for p-values, as a function of the row.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from skclean._array import array_namespace, cast_like, from_numpy, to_numpy
+from skclean.linalg.least_squares import blocks
+
+#: Standardised signals are clipped to this, so that one row far out does not decide the fit.
+_MOST = 10.0
+_TINY = 1e-12
+
+
+@dataclass
+class OpenSetModel:
+    """The probability of being from elsewhere as a function of some signals.
+
+    Attributes
+    ----------
+    center, scale : ndarray of shape (k,)
+        Median and spread of the signals of the fit.
+    weights : ndarray of shape (k,)
+        At least 0: a greater signal is more typical.
+    bias : float
+    noise : float
+        nu, the share of random labels among rows of the classes.
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    bias: float
+    noise: float
+
+    def open_proba(self, signals: np.ndarray) -> np.ndarray:
+        """Pi, shape (n,), of signals (n, k)."""
+        return expit(self.bias - self._standardise(signals) @ self.weights)
+
+    def in_distribution_proba(
+        self, signals: np.ndarray, label_proba: np.ndarray, label_share: np.ndarray
+    ) -> np.ndarray:
+        """Probability that each row belongs to a class, by its signals and its given label.
+
+        1 - pi u / (pi u + (1 - pi) ((1 - nu) p + nu u)), u the share of the label, p its
+        probability.
+
+        Parameters
+        ----------
+        signals : ndarray of shape (n, k)
+        label_proba : ndarray of shape (n,)
+            Probability of the given label by the scores; NaN in rows without one.
+        label_share : ndarray of shape (n,)
+            Share of the given label among all rows; any number in rows without one.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        pi = self.open_proba(signals)
+        expected = (1 - self.noise) * label_proba + self.noise * label_share
+        outside = pi * label_share
+        judged = outside / np.maximum(outside + (1 - pi) * expected, _TINY)
+        return 1 - np.where(np.isnan(label_proba), pi, judged)
+
+    def _standardise(self, signals):
+        return np.clip((signals - self.center) / self.scale, -_MOST, _MOST)
+
+
+def lowest_quarter(
+    scores: Any, given: np.ndarray, share: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the given label is in the lowest quarter of a row's scores, and how likely that was.
+
+    A half would take in classes that a hard row of another class has for its third or fourth guess.
+
+    Parameters
+    ----------
+    scores : array of shape (n, C)
+    given : ndarray of shape (n,), int64
+        None missing.
+    share : ndarray of shape (C,)
+        Share of each label in the data.
+
+    Returns
+    -------
+    low : ndarray of shape (n,), bool
+        Whether the label's score is among the C // 4 smallest of the row, or the smallest.
+    mass : ndarray of shape (n,)
+        Share of labels of which that holds: the probability for a label drawn at random.
+    """
+    xp, (n, n_classes) = array_namespace(scores), scores.shape
+    low, mass = np.empty(n, dtype=bool), np.empty(n)
+    share_x = cast_like(share, scores)
+    for rows in blocks(n):
+        S = scores[rows, ...]
+        bound = xp.sort(S, axis=1)[:, max(1, n_classes // 4)]
+        own = xp.take_along_axis(S, from_numpy(given[rows, None], S), axis=1)[:, 0]
+        low[rows] = to_numpy(own < bound)
+        below = xp.astype(S < bound[:, None], S.dtype)
+        mass[rows] = to_numpy(xp.matmul(below, share_x))
+    return low, mass
+
+
+def fit_open_set(signals: np.ndarray, low: np.ndarray, mass: np.ndarray) -> OpenSetModel:
+    """Maximum likelihood of `low` over noise, bias and weights, with weak normal priors.
+
+    Parameters
+    ----------
+    signals : ndarray of shape (n, k)
+        Each the greater the more typical the row is of a class.
+    low, mass
+        Of `lowest_quarter`.
+
+    Returns
+    -------
+    OpenSetModel
+    """
+    center = np.median(signals, axis=0)
+    scale = np.quantile(np.abs(signals - center), 0.68, axis=0)
+    model = OpenSetModel(center, np.where(scale > 0, scale, 1.0), np.ones(signals.shape[1]), 0, 0)
+    F = model._standardise(signals)
+    bounds = [(-9, 9), (-9, 9)] + [(0, 50)] * F.shape[1]
+    fits = [
+        minimize(
+            open_set_loss,
+            [-3, bias, *np.full(F.shape[1], 2 / F.shape[1])],
+            (F, low, mass),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+        )
+        # The likelihood has a flat end where no row is from elsewhere: start from both sides.
+        for bias in (-4, -1)
+    ]
+    theta = min(fits, key=lambda fit: fit.fun).x
+    model.noise, model.bias, model.weights = float(expit(theta[0])), float(theta[1]), theta[2:]
+    return model
+
+
+def open_set_loss(
+    theta: np.ndarray, F: np.ndarray, low: np.ndarray, mass: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Penalised negative log-likelihood per row, and its gradient.
+
+    Parameters
+    ----------
+    theta : ndarray of shape (2 + k,)
+        logit nu, bias and weights.
+    F : ndarray of shape (n, k)
+        Standardised signals.
+    low, mass
+        Of `lowest_quarter`.
+    """
+    nu, pi = expit(theta[0]), expit(theta[1] - F @ theta[2:])
+    p = np.clip(mass * (nu + (1 - nu) * pi), _TINY, 1 - _TINY)
+    slope = np.where(low, 1 / p, -1 / (1 - p)) * mass
+    by_logit = slope * (1 - nu) * pi * (1 - pi)
+    gradient = -np.concatenate(
+        [
+            [np.mean(slope * (1 - pi)) * nu * (1 - nu), np.mean(by_logit)],
+            -(by_logit @ F) / len(F),
+        ]
+    )
+    # Where the labels cannot tell, they are noise, and no row is from elsewhere.
+    mean = np.concatenate([[-2, -4], np.zeros(F.shape[1])])
+    precision = np.concatenate([[0.1, 0.3], np.full(F.shape[1], 0.1)]) / len(F)
+    loss = -np.mean(np.where(low, np.log(p), np.log1p(-p)))
+    loss += 0.5 * np.sum(precision * (theta - mean) ** 2)
+    return float(loss), gradient + precision * (theta - mean)

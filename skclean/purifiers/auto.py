@@ -1,0 +1,261 @@
+"""AutoPurifier: the purifier to start with."""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import KFold
+
+from skclean._fields import KEPT, PREDICTED, TRUSTED
+from skclean._validation import Interval
+from skclean.base import BaseCleaner
+from skclean.decision.summary import soft_transition
+from skclean.evidence.leave_one_out import LeaveOneOutRidge
+from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, spread
+
+#: Candidates are compared on at most about that many rows.
+_MAX_ROWS = 20_000
+#: With fewer trusted rows, their accuracy tells too little.
+_MIN_TRUSTED = 20
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What was measured of a candidate.
+
+    Attributes
+    ----------
+    name : str
+    log_likelihood : float
+        Mean leave-one-out log-likelihood of the given labels, in nats; NaN if it has none, minus
+        infinity if its evidence does not predict them.
+    trusted_accuracy : float
+        Share of the trusted rows, their labels hidden, that are predicted rightly; NaN if not
+        measured.
+    """
+
+    name: str
+    log_likelihood: float
+    trusted_accuracy: float
+
+
+class AutoPurifier(BaseCleaner):
+    """Choose a purifier by what can be measured on the data, and clean only where it pays.
+
+    Candidates are compared by their accuracy on trusted rows whose labels are hidden from them,
+    fold by fold, where there are 20 of these or more; elsewhere by the leave-one-out likelihood of
+    the given labels. The first candidate stays unless another is better by more than a standard
+    error of the difference. Labels are left alone where the features do not predict them, or where
+    the chosen purifier expects to mend less than `min_gain` of them.
+
+    Parameters
+    ----------
+    candidates : list of (str, cleaner) or None, default=None
+        None takes `LeastSquaresMetaPurifier` with the evidence of a Gaussian kernel and of a linear
+        one. Without trusted rows, candidates that have no ``log_likelihood_`` are only used if they
+        are the first.
+    min_gain : float in [0, 1], default=0.01
+        Share of the labels whose mending is worth it.
+    cv : int, default=3
+        Folds of the trusted rows.
+    missing_label : "auto", None or a label, default="auto"
+        What marks a missing label in `y`, as in `LabelledSamples`.
+    random_state : int, RandomState instance or None, default=0
+        Draws the folds.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+    n_features_in_ : int
+    purifier_ : cleaner
+        The one chosen, fitted to all rows.
+    choice_ : str
+        Its name.
+    left_alone_ : bool
+        Whether the labels stay as given.
+    expected_gain_ : float
+        Share of the labelled rows that the chosen purifier expects to mend.
+    candidates_ : list of Candidate
+        What was measured.
+    reason_ : str
+        Why it chose so, in a few sentences.
+    clean_proba_ : ndarray of shape (n,)
+        Probability that the given label is right; NaN in rows without one.
+    label_distributions_ : ndarray of shape (n, C)
+        Purified soft labels.
+    transduction_ : ndarray of shape (n,)
+        Purified labels.
+    noise_rate_ : float
+        Mean of ``1 - clean_proba_`` over the rows judged.
+    transition_matrix_ : ndarray of shape (C, C)
+        P(given = column | true = row).
+    informative_ : bool
+        Whether the evidence predicts the given labels better than their frequencies do.
+
+    Examples
+    --------
+    >>> from skclean import AutoPurifier
+    >>> from skclean.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(noise_rate=0.3, random_state=0)
+    >>> purifier = AutoPurifier().fit(digits.data, digits.target_noisy)
+    >>> purifier.choice_, purifier.left_alone_
+    ('kernel', False)
+    >>> clean = AutoPurifier().fit(digits.data, digits.target)
+    >>> print(clean.reason_.splitlines()[-1])
+    The labels are left alone: fewer than 1 % would be mended.
+    """
+
+    _parameter_constraints: dict = {
+        "candidates": [list, None],
+        "min_gain": [Interval(Real, 0, 1, closed="both")],
+        "cv": [Interval(Integral, 2, None, closed="left")],
+        "missing_label": "no_validation",
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self, candidates=None, *, min_gain=0.01, cv=3, missing_label="auto", random_state=0
+    ):
+        self.candidates = candidates
+        self.min_gain = min_gain
+        self.cv = cv
+        self.missing_label = missing_label
+        self.random_state = random_state
+
+    def _fit_samples(self, samples, groups):
+        candidates = self._open_candidates()
+        part, of_part = samples, groups
+        if len(samples) > _MAX_ROWS:
+            rows = spread(samples, _MAX_ROWS)
+            part, of_part = samples[rows], None if groups is None else groups[rows]
+        fitted = [(name, clone(c).fit(part, groups=of_part)) for name, c in candidates]
+        hits = self._trusted_hits(part, of_part, candidates)
+        self.candidates_ = [
+            Candidate(
+                name,
+                _log_likelihood(c),
+                np.nan if hits is None else float(hits[i].mean()),
+            )
+            for i, (name, c) in enumerate(fitted)
+        ]
+        place, why = _choose(self.candidates_, hits)
+        self.choice_, self.purifier_ = fitted[place]
+        if part is not samples:
+            self.purifier_ = clone(candidates[place][1]).fit(samples, groups=groups)
+        del fitted
+        purified = self.purifier_.transform(samples)
+        self.informative_ = getattr(self.purifier_, "informative_", True)
+        self.expected_gain_ = _expected_gain(purified)
+        self.left_alone_ = not self.informative_ or self.expected_gain_ < self.min_gain
+        self.transition_matrix_ = getattr(self.purifier_, "transition_matrix_", None)
+        if self.transition_matrix_ is None:
+            self.transition_matrix_ = soft_transition(samples.given, purified.proba)
+        self.reason_ = "\n".join([*self._describe(samples, purified), why, self._verdict()])
+        return self._leave_alone(purified) if self.left_alone_ else purified
+
+    def _transform_samples(self, samples):
+        purified = self.purifier_.transform(samples)
+        return self._leave_alone(purified) if self.left_alone_ else purified
+
+    def _open_candidates(self):
+        if self.candidates is None:
+            linear = LeastSquaresMetaPurifier(estimator=LeaveOneOutRidge("linear"))
+            return [("kernel", LeastSquaresMetaPurifier()), ("linear", linear)]
+        wrong = [c for c in self.candidates if not (isinstance(c, tuple) and len(c) == 2)]
+        wrong += [c for c in self.candidates if not wrong and not isinstance(c[1], BaseCleaner)]
+        if wrong or not self.candidates:
+            raise ValueError(
+                "AutoPurifier: expected candidates as pairs of a name and a cleaner, got "
+                f"{wrong[0] if wrong else self.candidates!r}; do pass e.g. "
+                "[('transition', TransitionCleaner())]."
+            )
+        return self.candidates
+
+    def _trusted_hits(self, samples, groups, candidates):
+        """Which trusted rows each candidate predicts rightly while they are hidden, (k, m)."""
+        rows = np.array([]) if samples.trusted is None else np.flatnonzero(samples.trusted)
+        if len(rows) < _MIN_TRUSTED or len(candidates) == 1:
+            return None
+        hits = np.empty((len(candidates), len(rows)), dtype=bool)
+        folds = KFold(self.cv, shuffle=True, random_state=self.random_state)
+        for _, held in folds.split(rows):
+            given, trusted = samples.given.copy(), samples.trusted.copy()
+            given[rows[held]], trusted[rows[held]] = -1, False
+            hidden = samples._replace(given=given, trusted=trusted)
+            for i, (_, candidate) in enumerate(candidates):
+                found = clone(candidate).fit_transform(hidden, groups=groups)
+                best = found.proba[rows[held]].argmax(axis=1)
+                hits[i, held] = best == samples.given[rows[held]]
+        return hits
+
+    def _describe(self, samples, purified):
+        trusted = 0 if samples.trusted is None else int(samples.trusted.sum())
+        wrong = 1 - np.nanmean(purified.clean_proba) if purified.clean_proba is not None else np.nan
+        T = self.transition_matrix_
+        off = (T - np.diag(np.diag(T))) * np.bincount(
+            purified.proba.argmax(axis=1), minlength=len(T)
+        )[:, None]
+        share = off.max(axis=1).sum() / max(off.sum(), 1e-12)
+        pattern = "mostly one class for another" if share > 0.5 else "spread over the classes"
+        return [
+            f"{len(samples)} rows, {samples.n_features} features, {len(samples.classes)} classes, "
+            f"{trusted} trusted rows.",
+            f"About {100 * wrong:.1f} % of the labels are wrong, {pattern}.",
+        ]
+
+    def _verdict(self):
+        if not self.informative_:
+            return "The labels are left alone: the features do not predict them."
+        if self.left_alone_:
+            least = f"{100 * self.min_gain:g} %"
+            return f"The labels are left alone: fewer than {least} would be mended."
+        return f"About {100 * self.expected_gain_:.1f} % of the labels are mended."
+
+    def _leave_alone(self, samples: Any) -> Any:
+        """The given labels where there are any, with what is known about them."""
+        given = np.full(len(samples), -1) if samples.given is None else samples.given
+        status = np.where(given >= 0, KEPT, PREDICTED).astype(np.int8)
+        if samples.trusted is not None:
+            status[samples.trusted] = TRUSTED
+        return samples.with_labels(
+            proba=samples.proba,
+            label_codes=np.where(given >= 0, given, samples.proba.argmax(axis=1)),
+            status=status,
+        )
+
+
+def _choose(candidates, hits):
+    """Place of the chosen candidate, and a sentence that says why."""
+    first = candidates[0].name
+    if len(candidates) == 1:
+        return 0, f"'{first}' is the only candidate."
+    if hits is not None:
+        scores, what = hits.astype(float), "accuracy on hidden trusted rows"
+        means = scores.mean(axis=1)
+        best = int(np.argmax(means))
+        difference = scores[best] - scores[0]
+        sure = difference.mean() > difference.std() / len(difference) ** 0.5
+        shown = ", ".join(f"{c.name} {m:.3f}" for c, m in zip(candidates, means, strict=True))
+    else:
+        what = "leave-one-out log-likelihood of the given labels"
+        means = np.array([c.log_likelihood for c in candidates])
+        best = 0 if np.isnan(means[0]) else int(np.nanargmax(means))
+        sure = best > 0
+        shown = ", ".join(f"{c.name} {m:.4f}" for c, m in zip(candidates, means, strict=True))
+    chosen = best if sure else 0
+    return chosen, f"'{candidates[chosen].name}' was chosen by {what}: {shown}."
+
+
+def _log_likelihood(purifier):
+    """Of evidence that tells nothing, it is worthless: without its own label a row stands out."""
+    informative = getattr(purifier, "informative_", True)
+    return float(getattr(purifier, "log_likelihood_", np.nan)) if informative else -np.inf
+
+
+def _expected_gain(samples):
+    """Share of the labelled rows whose label the purifier expects to mend."""
+    rows = np.flatnonzero(samples.given >= 0)
+    given, label = samples.given[rows], samples.label_codes[rows]
+    return float(np.mean(samples.proba[rows, label] - samples.proba[rows, given]))

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from sklearn.pipeline import Pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skclean import (
+    AutoPurifier,
+    CredibilityRelabeler,
+    GMMCleaner,
+    LabelledSamples,
+    LeastSquaresMetaPurifier,
+    PurifiedClassifier,
+    TransitionCleaner,
+)
+from skclean.evidence import LeaveOneOutRidge
+from skclean.purifiers import auto
+
+RNG = np.random.default_rng(0)
+TRUTH = np.arange(600) % 4
+X = 2.5 * np.eye(4, 8)[TRUTH] + RNG.standard_normal((600, 8))
+NOISY = np.where(RNG.random(600) < 0.4, RNG.integers(0, 4, 600), TRUTH)
+TRUSTED = np.isin(np.arange(600), RNG.choice(600, 60, replace=False)) & (NOISY == TRUTH)
+QUICK = [
+    ("kernel", TransitionCleaner(estimator=LeaveOneOutRidge(n_landmarks=100))),
+    ("linear", TransitionCleaner(estimator=LeaveOneOutRidge("linear"))),
+]
+
+
+def rings(n=600):
+    """Two classes that no linear evidence can tell apart."""
+    rng = np.random.default_rng(1)
+    truth, angle = np.arange(n) % 2, rng.uniform(0, 2 * np.pi, n)
+    radius = 1 + 2 * truth + 0.2 * rng.standard_normal(n)
+    return np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]), truth
+
+
+@pytest.mark.filterwarnings("ignore::skclean.exceptions.LabelsDroppedWarning")
+@parametrize_with_checks([AutoPurifier(), AutoPurifier(QUICK[1:])])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def test_the_evidence_that_fits_the_data_is_chosen():
+    rows, truth = rings()
+    noisy = np.where(RNG.random(600) < 0.2, 1 - truth, truth)
+    found = AutoPurifier(QUICK[::-1]).fit(rows, noisy)
+    assert found.choice_ == "kernel" and not found.left_alone_
+    assert np.mean(found.transduction_ == truth) > 0.97
+    heights = {c.name: c.log_likelihood for c in found.candidates_}
+    assert heights["kernel"] > heights["linear"] + 0.05
+    assert "log-likelihood" in found.reason_ and "mended" in found.reason_
+    trusted = (np.arange(600) < 60) & (noisy == truth)
+    by_rows = AutoPurifier(QUICK[::-1]).fit(rows, noisy, trusted=trusted)
+    assert by_rows.choice_ == "kernel" and "hidden trusted rows" in by_rows.reason_
+    accuracy = {c.name: c.trusted_accuracy for c in by_rows.candidates_}
+    assert accuracy["kernel"] > 0.9 > accuracy["linear"]
+
+
+def test_the_chosen_one_is_fitted_as_if_alone():
+    found = AutoPurifier(QUICK).fit_transform(X, NOISY, trusted=TRUSTED)
+    purifier = AutoPurifier(QUICK).fit(X, NOISY, trusted=TRUSTED)
+    alone = dict(QUICK)[purifier.choice_].fit_transform(X, NOISY, trusted=TRUSTED)
+    np.testing.assert_array_equal(found.labels, alone.labels)
+    np.testing.assert_array_equal(found.status, alone.status)
+    assert set(found.status[TRUSTED]) == {"trusted"}
+    later = LabelledSamples(X + 0.01, NOISY)
+    np.testing.assert_array_equal(
+        purifier.transform(later).labels, purifier.purifier_.transform(later).labels
+    )
+    assert "600 rows, 8 features, 4 classes" in purifier.reason_
+
+
+def test_the_first_stays_unless_another_is_surely_better():
+    same = [("a", QUICK[1][1]), ("b", QUICK[1][1])]
+    for trusted in (None, TRUSTED):
+        assert AutoPurifier(same).fit(X, NOISY, trusted=trusted).choice_ == "a"
+    papers = [("reed", CredibilityRelabeler()), QUICK[1]]
+    assert AutoPurifier(papers).fit(X, NOISY).choice_ == "reed"
+
+
+@pytest.mark.parametrize("labels", ["clean", "unrelated"])
+def test_labels_that_are_better_left_alone(labels):
+    y = TRUTH if labels == "clean" else RNG.permutation(TRUTH)
+    rows = 3 * X if labels == "clean" else X
+    purifier = AutoPurifier(QUICK)
+    samples = purifier.fit_transform(rows, y)
+    assert purifier.left_alone_ and "left alone" in purifier.reason_
+    np.testing.assert_array_equal(samples.labels, y)
+    assert set(samples.status) == {"kept"}
+    assert purifier.informative_ == (labels == "clean")
+    later = purifier.transform(LabelledSamples(rows[:50] + 0.01, y[:50]))
+    np.testing.assert_array_equal(later.labels, y[:50])
+    assert set(purifier.transform(rows[:50] + 0.02).status) == {"predicted"}
+
+
+def test_what_is_worth_it_is_a_parameter():
+    gain = AutoPurifier(QUICK[1:]).fit(X, NOISY).expected_gain_
+    assert 0.15 < gain < 0.35
+    assert AutoPurifier(QUICK[1:], min_gain=gain + 0.01).fit(X, NOISY).left_alone_
+    assert not AutoPurifier(QUICK[1:], min_gain=gain - 0.01).fit(X, NOISY).left_alone_
+
+
+def test_many_rows_are_compared_on_a_part(monkeypatch):
+    monkeypatch.setattr(auto, "_MAX_ROWS", 300)
+    for trusted in (TRUSTED, None):
+        purifier = AutoPurifier(QUICK).fit(X, NOISY, trusted=trusted)
+        assert len(purifier.transduction_) == 600 == len(purifier.purifier_.transduction_)
+        assert np.mean(purifier.transduction_ == TRUTH) > 0.85
+
+
+def test_missing_labels_and_groups():
+    y = NOISY.astype(object)
+    y[:50] = None
+    purifier = AutoPurifier(QUICK)
+    samples = purifier.fit_transform(X, y, groups=np.arange(600) // 2)
+    assert set(samples.status[:50]) == {"predicted"}
+    assert np.mean(samples.labels[:50] == TRUTH[:50]) > 0.85
+
+
+def test_every_library(xp):
+    purifier = AutoPurifier(QUICK[1:]).fit(xp.asarray(X.astype(np.float32)), NOISY)
+    assert np.mean(purifier.transduction_ == TRUTH) > 0.85
+
+
+def test_in_a_pipeline():
+    pipe = Pipeline([("purify", AutoPurifier(QUICK)), ("classify", PurifiedClassifier())])
+    assert pipe.fit(X, NOISY).score(X, TRUTH) > 0.87
+
+
+@pytest.mark.parametrize("candidates", [[], [3], [("a", 3)], [("a", GMMCleaner(), 1)], "all"])
+def test_wrong_candidates(candidates):
+    with pytest.raises(ValueError, match="candidates"):
+        AutoPurifier(candidates).fit(X, NOISY)
+
+
+def test_the_default_takes_trusted_rows():
+    purifier = AutoPurifier().fit(X, NOISY, trusted=TRUSTED)
+    assert isinstance(purifier.purifier_, LeastSquaresMetaPurifier)
+    assert np.mean(purifier.transduction_ == TRUTH) > 0.87
