@@ -161,14 +161,18 @@ def play(corrections: Sequence[Correction], ridge: Ridge, X: Any, given: np.ndar
     """
     xp, n_classes = array_namespace(X), len(ridge.target_mean)
     Y = xp.empty((X.shape[0], n_classes), dtype=xp.float32, device=device(X))
+    steps = [
+        (_affine(ridge, c.shift, c.shift_bias), _affine(ridge, c.weights, c.bias), c.rate)
+        for c in corrections
+    ]
     for rows in blocks(X.shape[0]):
-        phi = ridge.features(X[rows, ...]) - ridge.mean
+        phi = ridge.features(X[rows, ...])
         known = np.flatnonzero(given[rows] >= 0)
         labels = one_hot(np.maximum(given[rows], 0), n_classes, phi)
-        for c in corrections:
-            labels = labels - _affine(ridge, phi, c.shift, c.shift_bias)
-            p = softmax(_affine(ridge, phi, c.weights, c.bias), axis=1)
-            labels = (1 - c.rate) * labels + c.rate * p
+        for (shift, shift_bias), (weights, bias), rate in steps:
+            labels = labels - xp.matmul(phi, shift) - shift_bias
+            p = softmax(xp.matmul(phi, weights) + bias, axis=1)
+            labels = (1 - rate) * labels + rate * p
         mask = np.isin(np.arange(phi.shape[0]), known)[:, None]
         labels = xp.where(from_numpy(mask, phi), labels, p)
         Y[rows, ...] = xp.astype(as_proba(labels), xp.float32)
@@ -267,11 +271,11 @@ def _with_constant(ridge, X):
     return xp.concat([Q, xp.ones_like(Q[:, :1])], axis=1)
 
 
-def _affine(ridge, phi, weights, bias):
-    """Q weights + bias of centred features phi, without Q."""
-    xp = array_namespace(phi)
+def _affine(ridge, weights, bias):
+    """Coefficients and constant of the features that give Q weights + bias."""
+    xp = array_namespace(ridge.vectors)
     inner = xp.matmul(ridge.vectors, cast_like(weights, ridge.vectors))
-    return xp.matmul(phi, inner) + cast_like(bias, phi)
+    return inner, cast_like(bias, inner) - xp.matmul(ridge.mean[None, :], inner)[0, ...]
 
 
 def _pass(ridge, X, noisy, weights, bias):
@@ -279,12 +283,15 @@ def _pass(ridge, X, noisy, weights, bias):
     xp, n_classes = array_namespace(X), weights.shape[1]
     where = {"dtype": xp.float64, "device": device(X)}
     products = xp.zeros((ridge.vectors.shape[0], 2 * n_classes), **where)
-    sums = xp.zeros((n_classes,), **where)
+    sums = xp.zeros((2 * n_classes,), **where)
+    inner, constant = _affine(ridge, weights, bias)
     for rows in blocks(X.shape[0]):
-        phi = ridge.features(X[rows, ...]) - ridge.mean
-        p = softmax(_affine(ridge, phi, weights, bias), axis=1)
-        u = cast_like(noisy[rows, None], p)
-        products += xp.matmul(phi.T, xp.concat([u * p, u * entropy_gradient(p, xp)], axis=1))
-        sums += xp.sum(u * p, axis=0)
+        phi = ridge.features(X[rows, ...])
+        p = softmax(xp.matmul(phi, inner) + constant, axis=1)
+        both = xp.concat([p, entropy_gradient(p, xp)], axis=1)
+        both *= cast_like(noisy[rows, None], both)
+        products += xp.matmul(phi.T, both)
+        sums += xp.sum(both, axis=0)
+    products -= xp.astype(ridge.mean, xp.float64)[:, None] * sums
     cross = to_numpy(xp.matmul(xp.astype(ridge.vectors, xp.float64).T, products))
-    return cross[:, :n_classes], to_numpy(sums) / ridge.n_rows, cross[:, n_classes:]
+    return cross[:, :n_classes], to_numpy(sums)[:n_classes] / ridge.n_rows, cross[:, n_classes:]

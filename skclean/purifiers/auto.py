@@ -15,8 +15,8 @@ from skclean.decision.summary import soft_transition
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, spread
 
-#: Candidates are compared on at most about that many rows.
-_MAX_ROWS = 20_000
+#: Candidates are compared on at most about that many rows, or rows of a class.
+_MAX_ROWS, _CLASS_ROWS = 5000, 50
 #: With fewer trusted rows, their accuracy tells too little.
 _MIN_TRUSTED = 20
 
@@ -44,18 +44,19 @@ class Candidate:
 class AutoPurifier(BaseCleaner):
     """Choose a purifier by what can be measured on the data, and clean only where it pays.
 
-    Candidates are compared by their accuracy on trusted rows whose labels are hidden from them,
-    fold by fold, where there are 20 of these or more; elsewhere by the leave-one-out likelihood of
-    the given labels. The first candidate stays unless another is better by more than a standard
-    error of the difference. Labels are left alone where the features do not predict them, or where
-    the chosen purifier expects to mend less than `min_gain` of them.
+    Candidates are compared by the leave-one-out likelihood of the given labels, in which trusted
+    ones count past the noise. Where one has no likelihood, 20 or more trusted rows decide, whose
+    labels are hidden from the candidates fold by fold: the first stays unless another predicts
+    more of them rightly, by more than a standard error of the difference. Labels are left alone
+    where the features do not predict them, or where the chosen purifier expects to mend less than
+    `min_gain` of them.
 
     Parameters
     ----------
     candidates : list of (str, cleaner) or None, default=None
         None takes `LeastSquaresMetaPurifier` with the evidence of a Gaussian kernel and of a linear
-        one. Without trusted rows, candidates that have no ``log_likelihood_`` are only used if they
-        are the first.
+        one. Where candidates without ``log_likelihood_`` meet fewer than 20 trusted rows, the first
+        of all is taken.
     min_gain : float in [0, 1], default=0.01
         Share of the labels whose mending is worth it.
     cv : int, default=3
@@ -127,11 +128,14 @@ class AutoPurifier(BaseCleaner):
     def _fit_samples(self, samples, groups):
         candidates = self._open_candidates()
         part, of_part = samples, groups
-        if len(samples) > _MAX_ROWS:
-            rows = spread(samples, _MAX_ROWS)
+        size = max(_MAX_ROWS, _CLASS_ROWS * len(samples.classes))
+        if len(samples) > size:
+            rows = spread(samples, size)
             part, of_part = samples[rows], None if groups is None else groups[rows]
         fitted = [(name, clone(c).fit(part, groups=of_part)) for name, c in candidates]
-        hits = self._trusted_hits(part, of_part, candidates)
+        hits = None
+        if any(np.isnan(_log_likelihood(c)) for _, c in fitted):
+            hits = self._trusted_hits(part, of_part, candidates)
         self.candidates_ = [
             Candidate(
                 name,
@@ -241,8 +245,9 @@ def _choose(candidates, hits):
     else:
         what = "leave-one-out log-likelihood of the given labels"
         means = np.array([c.log_likelihood for c in candidates])
-        best = 0 if np.isnan(means[0]) else int(np.nanargmax(means))
-        sure = best > 0
+        if np.isnan(means).any():
+            return 0, f"'{first}' is the first, and nothing tells which is better."
+        best, sure = int(np.argmax(means)), True
         shown = ", ".join(f"{c.name} {m:.4f}" for c, m in zip(candidates, means, strict=True))
     chosen = best if sure else 0
     return chosen, f"'{candidates[chosen].name}' was chosen by {what}: {shown}."

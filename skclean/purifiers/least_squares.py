@@ -54,7 +54,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         Number of auxiliary corrections. This and all that follow belong to the paper's solver.
     period : int, default=5
         T of the paper: primary corrections before each auxiliary one.
-    learning_rate : float, default=0.1
+    learning_rate : float, default=0.03
         eta_I: of the primary correction, as a share of the step that leads to the minimum of the
         squared error along its steepest direction; with `batch_size`, the rate of Adam.
     momentum : float in [0, 1), default=0.0
@@ -156,7 +156,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         tol=1e-4,
         n_periods=10,
         period=5,
-        learning_rate=0.1,
+        learning_rate=0.03,
         momentum=0.0,
         blend=0.3,
         classifier_steps=3,
