@@ -129,7 +129,7 @@ METHODS = {
     "trusted alone": Method(trusted_alone, "needed"),
     "evidence alone": Method(evidence_alone, "hidden"),
     "TransitionCleaner alone": Method(None, "hidden"),
-    **{name: Method() for name in CHAINS if name != "OpenSetFilter"},
+    **{n: Method(slow=n == "AutoPurifier") for n in CHAINS if n != "OpenSetFilter"},
     "LabelSpreading": Method(label_spreading, "needed"),
     "SelfTrainingClassifier": Method(self_training, "needed", slow=True),
     "cleanlab": Method(clean_learning, "hidden", slow=True),
@@ -309,7 +309,7 @@ def main():
     parser.add_argument("--data", required=True, help="folder of the data sets")
     parser.add_argument("--sets", nargs="+", default=["banking77", "cifar10n"])
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--slow", type=int, default=1, help="seeds of the slow peers")
+    parser.add_argument("--slow", type=int, default=1, help="seeds of the slow methods")
     parser.add_argument("--only", nargs="+", default=[""], help="settings that contain a text")
     parser.add_argument("--methods", nargs="+", default=[""], help="those, or that contain a text")
     parser.add_argument("--trusted", nargs="+", type=int, default=[0, 1, 10, 50], help="per class")

@@ -126,43 +126,39 @@ def fit_evidence(
     if estimator is None and samples.proba is not None and not samples.purified:
         return Evidence(log_proba(samples.proba), 1.0, None, "probabilities of the container")
     estimator = LeaveOneOutRidge() if estimator is None else estimator
-    labelled, n_classes = np.flatnonzero(samples.given >= 0), len(samples.classes)
-    everything = len(labelled) == len(samples)
-    features = samples.features if everything else take_rows(samples.features, labelled)
-    codes = samples.given[labelled]
-    groups = None if groups is None else groups[labelled]
-    if weight is not None and not everything:
-        weight = weight[labelled]
-    if soft is not None and not everything:
-        soft = take_rows(soft, labelled)
+    missing = np.flatnonzero(samples.given < 0)
     if isinstance(estimator, LeaveOneOutRidge) and cv is None:
         model = clone(estimator)
         model._validate_params()
-        scores = model._fit_codes(features, codes, n_classes, groups, weight, soft).loo_scores_
+        if len(missing):
+            weight = np.where(samples.given < 0, 0.0, 1.0 if weight is None else weight)
+        codes = np.maximum(samples.given, 0)
+        n_classes = len(samples.classes)
+        model._fit_codes(samples.features, codes, n_classes, groups, weight, soft)
+        scores = model.loo_scores_
         # They are kept once, in the evidence.
         del model.loo_scores_
-        evidence = Evidence(scores, model.temperature_, model, "leave-one-out least squares", True)
+        return Evidence(scores, model.temperature_, model, "leave-one-out least squares", True)
+    labelled = np.flatnonzero(samples.given >= 0)
+    features = take_rows(samples.features, labelled) if len(missing) else samples.features
+    codes, groups = samples.given[labelled], None if groups is None else groups[labelled]
+    folds = None if cv is None else _folds(cv, codes, groups, random_state)
+    _check_classifier(estimator, folds, groups, name)
+    labels = samples.classes[codes]
+    model = clone(estimator).fit(features, labels)
+    if folds is None:
+        scores = _score(model, features, samples.classes)
     else:
-        folds = None if cv is None else _folds(cv, codes, groups, random_state)
-        _check_classifier(estimator, folds, groups, name)
-        labels = samples.classes[codes]
-        model = clone(estimator).fit(features, labels)
-        if folds is None:
-            scores = _score(model, features, samples.classes)
-        else:
-            parts = Parallel(n_jobs=n_jobs)(
-                delayed(_fit_and_score)(estimator, features, labels, train, test, samples.classes)
-                for train, test in folds.split(codes, codes, groups)
-            )
-            scores = _scatter(parts, len(codes), name)
-        how = "in-sample" if folds is None else "cross-fitted"
-        evidence = Evidence(scores, 1.0, model, f"{how} {type(estimator).__name__}")
-    if not everything:
-        missing = np.flatnonzero(samples.given < 0)
-        others = _score(model, take_rows(samples.features, missing), samples.classes, evidence.raw)
-        parts = [(labelled, evidence.scores), (missing, others)]
-        evidence.scores = _scatter(parts, len(samples), name)
-    return evidence
+        parts = Parallel(n_jobs=n_jobs)(
+            delayed(_fit_and_score)(estimator, features, labels, train, test, samples.classes)
+            for train, test in folds.split(codes, codes, groups)
+        )
+        scores = _scatter(parts, len(codes), name)
+    if len(missing):
+        others = _score(model, take_rows(samples.features, missing), samples.classes)
+        scores = _scatter([(labelled, scores), (missing, others)], len(samples), name)
+    how = "in-sample" if folds is None else "cross-fitted"
+    return Evidence(scores, 1.0, model, f"{how} {type(estimator).__name__}")
 
 
 def log_proba(proba: Any) -> Any:

@@ -16,7 +16,7 @@ from skclean.linalg.least_squares import blocks, choose_alpha, fit_ridge, landma
 from skclean.linalg.softmax import softmax
 
 #: Regularisations that are tried, from nearly none to nearly all.
-_ALPHAS = np.logspace(-3, 5, 17)
+ALPHAS = np.logspace(-3, 5, 17)
 
 
 class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
@@ -130,13 +130,17 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         return self._fit_codes(samples.features, samples.given, len(self.classes_), groups)
 
     def _fit_codes(self, X, codes, n_classes, groups, weight=None, targets=None):
-        """The fit, to weighted rows or to soft labels (n, C) in place of the given ones."""
-        if groups is not None and (groups == groups[0]).all():
+        """The fit, to weighted rows or to soft labels (n, C) in place of the given ones.
+
+        Rows of weight 0 take no part; their scores are those of new rows.
+        """
+        seen = np.arange(len(codes)) if weight is None else np.flatnonzero(weight > 0)
+        if groups is not None and (groups[seen] == groups[seen[0]]).all():
             raise ValueError(
                 "LeaveOneOutRidge: expected rows of at least two groups, got one group: nothing is "
                 "left to judge its rows by; do leave groups out."
             )
-        alphas = _ALPHAS if self.alphas is None else np.asarray(self.alphas, dtype=np.float64)
+        alphas = ALPHAS if self.alphas is None else np.asarray(self.alphas, dtype=np.float64)
         if alphas.ndim != 1 or not len(alphas) or not (alphas > 0).all():
             raise ValueError(
                 f"LeaveOneOutRidge: expected alphas to be positive numbers, got {self.alphas!r}."
@@ -151,7 +155,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         ridge.alpha, self.alpha_errors_ = choose_alpha(ridge, X, targets, alphas, groups, weight)
         self.alpha_, self._ridge = ridge.alpha, ridge
         self.loo_scores_ = ridge.leave_one_out(X, targets, groups, weight)
-        self.temperature_ = _temperature(self.loo_scores_, codes)
+        self.temperature_ = best_temperature(self.loo_scores_, codes, seen)
         return self
 
     def loo_proba(self) -> Any:
@@ -208,10 +212,24 @@ def tempered_softmax(scores: Any, temperature: float, dtype: Any = None) -> Any:
     return proba
 
 
-def _temperature(scores, codes, max_size=100_000):
-    """Factor of the scores that makes the given labels likeliest, by at most so many scores."""
-    n_rows = min(len(codes), max(max_size // scores.shape[1], 500))
-    rows = np.unique(np.linspace(0, len(codes) - 1, n_rows).astype(np.int64))
+def best_temperature(
+    scores: Any, codes: np.ndarray, rows: np.ndarray | None = None, max_size: int = 100_000
+) -> float:
+    """Factor of the scores in the softmax that makes labels likeliest.
+
+    Parameters
+    ----------
+    scores : array of shape (n, C)
+    codes : ndarray of shape (n,), int64
+        The labels.
+    rows : ndarray of int or None
+        Rows that count; None counts all.
+    max_size : int
+        About that many scores are looked at, of rows evenly spaced.
+    """
+    rows = np.arange(len(codes)) if rows is None else rows
+    n_rows = min(len(rows), max(max_size // scores.shape[1], 500))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, n_rows).astype(np.int64))]
     s, codes = to_numpy(take_rows(scores, rows)).astype(np.float64).T, codes[rows]
     picked = np.arange(len(codes))
 

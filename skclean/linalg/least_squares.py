@@ -326,12 +326,13 @@ def choose_alpha(
     errors : ndarray of shape (k,)
         Mean squared error per row, or per unit of weight.
     """
-    n = X.shape[0]
     if groups is None:
-        chosen = np.unique(np.linspace(0, n - 1, min(n, max_rows)).astype(np.int64))
+        held = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight > 0)
+        places = np.linspace(0, len(held) - 1, min(len(held), max_rows)).astype(np.int64)
+        chosen = held[np.unique(places)]
         parts = [chosen[rows] for rows in blocks(len(chosen))]
     else:
-        parts = _members(groups)[:: max(1, round(n / max_rows))]
+        parts = _members(groups)[:: max(1, round(X.shape[0] / max_rows))]
     errors, total = np.zeros(len(alphas)), 0.0
     for rows in parts:
         Q = to_numpy(ridge.project(take_rows(X, rows)))
