@@ -1,11 +1,14 @@
 """The one door to NumPy, CuPy and torch arrays, on array-api-compat."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import array_api_compat
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
+#: Rows of a block. Large enough for BLAS, small beside any data set.
+BLOCK_ROWS = 512
 #: Values handled at a time where temporaries would be larger than the input.
 _CHUNK = 1 << 17
 
@@ -99,6 +102,18 @@ def take_rows(x: Any, rows: slice | np.ndarray) -> Any:
     if isinstance(rows, slice):
         return x[rows, ...]
     return array_namespace(x).take(x, from_numpy(rows, x), axis=0)
+
+
+def one_hot(codes: np.ndarray, n_classes: int, like: Any) -> Any:
+    """Labels (b,) as an array (b, C) of the library, device and dtype of another."""
+    Y = np.zeros((len(codes), n_classes), dtype=np.float32)
+    Y[np.arange(len(codes)), codes] = 1
+    return cast_like(Y, like)
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """Slices of `BLOCK_ROWS` rows that cover n, at least one."""
+    return (slice(start, min(start + BLOCK_ROWS, n)) for start in range(0, max(n, 1), BLOCK_ROWS))
 
 
 def histogram_moments(x: Any, n_bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,10 +10,9 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_n_features, validate_data
 
 from skclean import _labels
-from skclean._array import array_namespace, detached, is_numpy, to_numpy
+from skclean._array import array_namespace, blocks, detached, is_numpy, to_numpy
 from skclean._fields import check_trusted
 from skclean._labels import short, shown
-from skclean.linalg.least_squares import blocks
 from skclean.samples import LabelledSamples
 
 # scikit-learn's private names that other modules need are imported from here alone.

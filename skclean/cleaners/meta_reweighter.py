@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skclean._array import from_numpy, take_rows, to_numpy
+from skclean._array import blocks, from_numpy, take_rows, to_numpy
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._threads import one_blas_thread
 from skclean._validation import Interval
@@ -20,7 +20,6 @@ from skclean.evidence.head import (
     least_squares_start,
 )
 from skclean.evidence.probe_gradient import train_head
-from skclean.linalg.least_squares import blocks
 from skclean.linalg.softmax import softmax
 
 #: Mean squared length of the scaled features. The larger, the more a row can teach in one step.

@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, from_numpy, to_numpy
+from skclean._array import array_namespace, blocks, from_numpy, to_numpy
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.open_set import fit_open_set, lowest_quarter
 from skclean.evidence.gaussian import fit_shared_gaussian
-from skclean.linalg.least_squares import blocks
 
 _TINY = 1e-12
 

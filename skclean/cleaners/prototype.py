@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from skclean._array import (
     array_namespace,
+    blocks,
     cast_like,
     detached,
     device,
@@ -31,7 +32,6 @@ from skclean.evidence.prototype import (
     train_prototypes,
 )
 from skclean.exceptions import NothingToSeparateWarning
-from skclean.linalg.least_squares import blocks
 
 #: Given labels of at least this share of the greatest perplexity count as of balanced classes.
 _BALANCED = 0.8

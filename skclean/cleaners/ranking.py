@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skclean._array import array_namespace, cast_like, take_rows, to_numpy
+from skclean._array import array_namespace, blocks, cast_like, take_rows, to_numpy
 from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._validation import Interval
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.transition import fit_transition
 from skclean.evidence.fit import log_proba
 from skclean.evidence.ranking import agreement, fit_trusted_judges, rank_cutoffs, rank_proba
-from skclean.linalg.least_squares import blocks
 
 #: The noise-transition model is fitted to about that many scores (rows times classes) at most.
 MAX_SCORES = 1 << 23

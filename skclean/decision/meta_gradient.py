@@ -24,8 +24,17 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, cast_like, device, from_numpy, take_rows, to_numpy
-from skclean.linalg.least_squares import Ridge, blocks, one_hot
+from skclean._array import (
+    array_namespace,
+    blocks,
+    cast_like,
+    device,
+    from_numpy,
+    one_hot,
+    take_rows,
+    to_numpy,
+)
+from skclean.linalg.least_squares import Ridge
 from skclean.linalg.optim import Adam, batches
 from skclean.linalg.softmax import softmax
 

@@ -18,8 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from skclean._array import array_namespace, cast_like, from_numpy, to_numpy
-from skclean.linalg.least_squares import blocks
+from skclean._array import array_namespace, blocks, cast_like, from_numpy, to_numpy
 
 #: Standardised signals are clipped to this, so that one row far out does not decide the fit.
 _MOST = 10.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skclean.linalg.least_squares import blocks
+from skclean._array import blocks
 
 #: Labels look clean where at most this share of them is flagged, and at most `DOUBTED_SHARE` of
 #: them is expected to be wrong.

@@ -25,17 +25,22 @@ probability that the given label is right.
 import copy
 import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from skclean._array import array_namespace, cast_like, device, from_numpy, take_rows, to_numpy
+from skclean._array import (
+    array_namespace,
+    cast_like,
+    from_numpy,
+    take_rows,
+    to_numpy,
+)
 from skclean._threads import one_blas_thread
+from skclean.decision.transition_model import TransitionModel, contiguous
 from skclean.decision.transition_prior import TransitionPrior, dominant
-from skclean.linalg.least_squares import blocks
 from skclean.linalg.softmax import softmax
 
 #: Up to that many classes, squares of all scores speak for every class.
@@ -49,105 +54,6 @@ START_NOISE = 2 / 3
 #: The model is fitted to about that many scores (rows times classes) at most.
 MAX_SCORES = 1 << 24
 _TINY = 1e-30
-
-
-@dataclass
-class TransitionModel:
-    """A fitted noise-transition model.
-
-    Attributes
-    ----------
-    transition : ndarray of shape (C, C)
-        T, P(given = column | true = row).
-    center : ndarray of shape (C,)
-    scale : float
-        Standardisation of the scores.
-    square_center : ndarray of shape (C, 1)
-    square_scale : float
-        Standardisation of their squares.
-    linear : ndarray of shape (P, C) or (1, C)
-        D plus tau on the diagonal of its first C rows; tau for every class where D = 0.
-    curve : ndarray of shape (C,)
-        c.
-    bias : ndarray of shape (C,)
-        b.
-    log_likelihood : float
-        Mean leave-one-out log-likelihood of the given labels, in nats.
-    n_iter : int
-        Rounds of the fit.
-    converged : bool
-        Whether the likelihood had settled.
-    trace : list of float
-        The log-likelihood after each round.
-    """
-
-    transition: np.ndarray
-    center: np.ndarray
-    scale: float
-    square_center: np.ndarray
-    square_scale: float
-    linear: np.ndarray
-    curve: np.ndarray
-    bias: np.ndarray
-    log_likelihood: float = np.nan
-    n_iter: int = 0
-    converged: bool = False
-    trace: list = field(default_factory=list)
-
-    def class_proba(self, scores: Any) -> Any:
-        """q, the probability of each true class from the scores alone.
-
-        Parameters
-        ----------
-        scores : array of shape (n, C)
-
-        Returns
-        -------
-        array of shape (n, C), float32
-        """
-        return self.posterior(scores, np.full(scores.shape[0], -1))
-
-    def posterior(self, scores: Any, given: np.ndarray) -> Any:
-        """gamma, the probability of each true class from the scores and the given label.
-
-        Parameters
-        ----------
-        scores : array of shape (n, C)
-        given : ndarray of shape (n,), int64
-            -1 where the label is missing: the scores alone then.
-
-        Returns
-        -------
-        array of shape (n, C), float32
-        """
-        xp = array_namespace(scores)
-        gamma = xp.empty(tuple(scores.shape), dtype=xp.float32, device=device(scores))
-        for rows in blocks(scores.shape[0]):
-            s, labels = self._standardise(scores[rows, ...]), given[rows]
-            proba = softmax(self._logits(s, self._squares(s)))
-            proba *= cast_like(np.where(labels >= 0, self.transition[:, labels], 1), proba)
-            gamma[rows, ...] = (proba / xp.sum(proba, axis=0)).T
-        return gamma
-
-    def _standardise(self, scores):
-        """Scores (n, C) as float32 of shape (C, n): classes first, so that sums run along rows."""
-        xp = array_namespace(scores)
-        centred = xp.astype(scores, xp.float64) - from_numpy(self.center, scores)
-        return _contiguous(xp.astype(centred / self.scale, xp.float32).T)
-
-    def _squares(self, s):
-        return (s**2 - cast_like(self.square_center, s)) / self.square_scale
-
-    def _logits(self, s, squares):
-        xp = array_namespace(s)
-        n_classes = len(self.curve)
-        linear = cast_like(self.linear.T, s)
-        z = linear * s if linear.shape[1] == 1 else xp.matmul(linear[:, :n_classes], s)
-        if linear.shape[1] > n_classes:
-            z += xp.matmul(linear[:, n_classes:], squares)
-        z += cast_like(self.curve[:, None], s) * squares
-        z += cast_like(self.bias[:, None], s)
-        return z
 
 
 def fit_transition(
@@ -313,7 +219,7 @@ class _Fit:
         """T from tau and b alone, on a part of the rows: D would first explain the noise away."""
         step = max(1, self.n // max_rows)
         part = copy.copy(self)
-        part.s = _contiguous(self.s[:, ::step])
+        part.s = contiguous(self.s[:, ::step])
         part.given, part.noisy = self.given[::step], self.noisy[::step]
         part.n, n_classes = len(part.given), len(self.model.bias)
         part.ends = np.searchsorted(part.given, np.arange(n_classes + 1))
@@ -429,15 +335,9 @@ class _Fit:
     def in_caller_order(self, gamma):
         back = np.empty(self.n, np.int64)
         back[self.order] = np.arange(self.n)
-        return take_rows(_contiguous(gamma.T), back)
+        return take_rows(contiguous(gamma.T), back)
 
 
 def _row_sums(x):
     xp = array_namespace(x)
     return to_numpy(xp.sum(x, axis=1, dtype=xp.float64))
-
-
-def _contiguous(x):
-    """The array laid out along its last axis."""
-    xp = array_namespace(x)
-    return xp.asarray(x, copy=True) if not isinstance(x, np.ndarray) else np.ascontiguousarray(x)

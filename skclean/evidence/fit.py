@@ -10,9 +10,8 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 
-from skclean._array import array_namespace, from_numpy, take_rows, to_numpy
+from skclean._array import array_namespace, blocks, from_numpy, take_rows, to_numpy
 from skclean.evidence.leave_one_out import LeaveOneOutRidge, tempered_softmax
-from skclean.linalg.least_squares import blocks
 from skclean.samples import LabelledSamples
 
 #: Probabilities count as at least this before their logarithm is taken.

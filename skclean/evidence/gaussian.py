@@ -5,8 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, cast_like, device, from_numpy, take_rows, to_numpy
-from skclean.linalg.least_squares import blocks, linear_map
+from skclean._array import (
+    array_namespace,
+    blocks,
+    cast_like,
+    device,
+    from_numpy,
+    take_rows,
+    to_numpy,
+)
+from skclean.linalg.feature_map import linear_map
 
 
 @dataclass

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, cast_like, take_rows, to_numpy
+from skclean._array import array_namespace, blocks, cast_like, take_rows, to_numpy
 from skclean.evidence.leave_one_out import ALPHAS, best_temperature
-from skclean.linalg.least_squares import blocks, choose_alpha, fit_ridge, linear_map
+from skclean.linalg.feature_map import linear_map
+from skclean.linalg.least_squares import choose_alpha, fit_ridge
 from skclean.linalg.softmax import softmax
 
 

@@ -10,9 +10,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skclean._array import array_namespace, device, take_rows, to_numpy
+from skclean._array import array_namespace, blocks, device, take_rows, to_numpy
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
-from skclean.linalg.least_squares import blocks, choose_alpha, fit_ridge, landmark_map, linear_map
+from skclean.linalg.feature_map import landmark_map, linear_map
+from skclean.linalg.least_squares import choose_alpha, fit_ridge
 from skclean.linalg.softmax import softmax
 
 #: Regularisations that are tried, from nearly none to nearly all.

@@ -7,9 +7,16 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from skclean._array import array_namespace, cast_like, device, from_numpy, take_rows, to_numpy
+from skclean._array import (
+    array_namespace,
+    blocks,
+    cast_like,
+    device,
+    from_numpy,
+    take_rows,
+    to_numpy,
+)
 from skclean.evidence.fit import log_proba
-from skclean.linalg.least_squares import blocks
 from skclean.linalg.optim import Momentum, batches
 
 #: Root mean square length that each part of the embedded rows is brought to.

@@ -7,9 +7,8 @@ import numpy as np
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from skclean._array import array_namespace, from_numpy, to_numpy
+from skclean._array import array_namespace, blocks, from_numpy, to_numpy
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
-from skclean.linalg.least_squares import blocks
 
 #: Probabilities that differ by this share are equal, and none is nearer to certain.
 _FLOOR = 1e-6

@@ -1,116 +1,21 @@
 """Ridge regression from one pass over blocks of rows, with exact leave-one-out scores."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, cast_like, device, from_numpy, take_rows, to_numpy
-
-#: Rows of a block. Large enough for BLAS, small beside any data set.
-BLOCK_ROWS = 512
-#: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
-#: nearer by is zero anyway, and the squares keep their precision.
-FAR = 30.0
-
-
-@dataclass
-class LinearMap:
-    """phi(x) = x - center, the features of a linear kernel.
-
-    Attributes
-    ----------
-    center : array of shape (d,)
-    """
-
-    center: Any
-
-    def __call__(self, X: Any) -> Any:
-        """Map rows (b, d) to (b, d)."""
-        return X - self.center
-
-    @property
-    def width(self) -> int:
-        """Number of features that the map gives."""
-        return self.center.shape[0]
-
-
-@dataclass
-class LandmarkMap:
-    """phi(x)_j = exp(-|x - l_j|^2 / s^2), l_j the landmarks: Nyström features of a Gaussian kernel.
-
-    Attributes
-    ----------
-    center : array of shape (d,)
-        Subtracted from rows before they are scaled.
-    scale : float
-        1 / s, in the units of the features.
-    landmarks : array of shape (m, d)
-        Centred and scaled.
-    """
-
-    center: Any
-    scale: float
-    landmarks: Any
-
-    def __post_init__(self) -> None:
-        """Border the landmarks for the product in `__call__`."""
-        xp, L = array_namespace(self.landmarks), self.landmarks
-        square = xp.sum(L**2, axis=1)[:, None]
-        self._bordered = xp.concat([L, xp.ones_like(square), square], axis=1).T
-
-    def __call__(self, X: Any) -> Any:
-        """Map rows (b, d) to (b, m)."""
-        xp = array_namespace(X)
-        Z = (X - self.center) * self.scale
-        # -|z - l|^2 = [2z, -|z|^2, -1] . [l, 1, |l|^2]: one product instead of four passes.
-        square = xp.sum(Z**2, axis=1)[:, None]
-        nearer = FAR / xp.clip(xp.sqrt(square), FAR, None)
-        Z = xp.concat([2 * nearer * Z, -square * nearer**2, xp.full_like(square, -1)], axis=1)
-        return xp.exp(xp.matmul(Z, self._bordered))
-
-    @property
-    def width(self) -> int:
-        """Number of features that the map gives."""
-        return self.landmarks.shape[0]
-
-
-def linear_map(X: Any) -> LinearMap:
-    """The map that centres features of shape (n, d)."""
-    return LinearMap(_column_means(X))
-
-
-def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMap:
-    """The map of a Gaussian kernel with rows of X as landmarks.
-
-    Parameters
-    ----------
-    X : array of shape (n, d)
-    n_landmarks : int
-        Rows drawn; all rows where there are fewer.
-    gamma : float
-        Inverse squared width in units of the median squared distance between landmarks:
-        k(x, l) = exp(-gamma |x - l|^2 / median).
-    rng : numpy.random.RandomState
-    """
-    xp = array_namespace(X)
-    rows = np.sort(rng.permutation(X.shape[0])[:n_landmarks])
-    landmarks = take_rows(X, rows)
-    # The median: one row far out would move the mean away from all others, to where differences of
-    # float32 squares are lost.
-    center = from_numpy(np.median(to_numpy(landmarks), axis=0), landmarks)
-    landmarks = landmarks - center
-    norm = float(xp.max(xp.abs(landmarks))) or 1.0
-    landmarks = landmarks / norm
-    distance = to_numpy(_distances(landmarks))
-    square = to_numpy(xp.sum(landmarks**2, axis=1))
-    # Rounding keeps duplicates apart by about that much.
-    apart = distance[distance > 1e-6 * np.maximum(square[:, None], square)]
-    width = float(np.median(apart)) if len(apart) else 1.0
-    scale = (gamma / width) ** 0.5
-    far = xp.clip(xp.sqrt(xp.sum(landmarks**2, axis=1)) * (scale / FAR), 1, None)[:, None]
-    return LandmarkMap(center, scale / norm, landmarks * scale / far)
+from skclean._array import (
+    array_namespace,
+    blocks,
+    cast_like,
+    device,
+    from_numpy,
+    one_hot,
+    take_rows,
+    to_numpy,
+)
+from skclean.linalg.feature_map import LandmarkMap, LinearMap, whitening
 
 
 @dataclass
@@ -275,7 +180,7 @@ def fit_ridge(
     mean = total / n
     gram -= total[:, None] * mean
     cross -= total[:, None] * cast_like(target_mean, total)
-    basis = _whitening(features) if isinstance(features, LandmarkMap) else None
+    basis = whitening(features) if isinstance(features, LandmarkMap) else None
     if basis is not None:
         gram, cross = xp.matmul(basis.T, xp.matmul(gram, basis)), xp.matmul(basis.T, cross)
     values, vectors = xp.linalg.eigh(gram)
@@ -353,43 +258,10 @@ def choose_alpha(
     return float(alphas[int(np.argmin(errors))]), errors
 
 
-def one_hot(codes: np.ndarray, n_classes: int, like: Any) -> Any:
-    """Labels (b,) as an array (b, C) of the library, device and dtype of another."""
-    Y = np.zeros((len(codes), n_classes), dtype=np.float32)
-    Y[np.arange(len(codes)), codes] = 1
-    return cast_like(Y, like)
-
-
-def blocks(n: int) -> Iterator[slice]:
-    """Slices of `BLOCK_ROWS` rows that cover n, at least one."""
-    return (slice(start, min(start + BLOCK_ROWS, n)) for start in range(0, max(n, 1), BLOCK_ROWS))
-
-
 def _members(groups):
     """The rows of each group."""
     order = np.argsort(groups, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-
-
-def _whitening(features, jitter=1e-5):
-    """B of shape (m, m) with B B^T the inverse of the landmarks' kernel matrix (plus jitter)."""
-    xp = array_namespace(features.landmarks)
-    K = xp.exp(-_distances(features.landmarks))
-    eye = from_numpy(np.eye(K.shape[0]), K)
-    return xp.linalg.inv(xp.linalg.cholesky(xp.astype(K, xp.float64) + jitter * eye)).T
-
-
-def _distances(L):
-    """Squared distances between rows."""
-    xp = array_namespace(L)
-    square = xp.sum(L**2, axis=1)
-    return xp.clip(square[:, None] + square - 2 * xp.matmul(L, L.T), 0, None)
-
-
-def _column_means(X):
-    xp = array_namespace(X)
-    total = sum(xp.sum(X[rows, ...], axis=0, dtype=xp.float64) for rows in blocks(X.shape[0]))
-    return xp.astype(total / X.shape[0], X.dtype)
 
 
 def _targets(targets, rows, n_classes, like):

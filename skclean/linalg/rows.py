@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, from_numpy, to_numpy
-from skclean.linalg.least_squares import blocks
+from skclean._array import array_namespace, blocks, from_numpy, to_numpy
 
 N_PROJECTIONS = 8
 #: Queries that are searched for at a time.

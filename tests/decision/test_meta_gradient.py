@@ -11,7 +11,8 @@ from skclean.decision.meta_gradient import (
     play,
     validation_gradient,
 )
-from skclean.linalg.least_squares import fit_ridge, landmark_map, linear_map
+from skclean.linalg.feature_map import landmark_map, linear_map
+from skclean.linalg.least_squares import fit_ridge
 
 SETTINGS = {
     "n_periods": 3,

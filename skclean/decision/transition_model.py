@@ -1,0 +1,114 @@
+"""The noise-transition model as fitted: class probabilities and posteriors of any rows."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from skclean._array import array_namespace, blocks, cast_like, device, from_numpy
+from skclean.linalg.softmax import softmax
+
+
+@dataclass
+class TransitionModel:
+    """A fitted noise-transition model.
+
+    Attributes
+    ----------
+    transition : ndarray of shape (C, C)
+        T, P(given = column | true = row).
+    center : ndarray of shape (C,)
+    scale : float
+        Standardisation of the scores.
+    square_center : ndarray of shape (C, 1)
+    square_scale : float
+        Standardisation of their squares.
+    linear : ndarray of shape (P, C) or (1, C)
+        D plus tau on the diagonal of its first C rows; tau for every class where D = 0.
+    curve : ndarray of shape (C,)
+        c.
+    bias : ndarray of shape (C,)
+        b.
+    log_likelihood : float
+        Mean leave-one-out log-likelihood of the given labels, in nats.
+    n_iter : int
+        Rounds of the fit.
+    converged : bool
+        Whether the likelihood had settled.
+    trace : list of float
+        The log-likelihood after each round.
+    """
+
+    transition: np.ndarray
+    center: np.ndarray
+    scale: float
+    square_center: np.ndarray
+    square_scale: float
+    linear: np.ndarray
+    curve: np.ndarray
+    bias: np.ndarray
+    log_likelihood: float = np.nan
+    n_iter: int = 0
+    converged: bool = False
+    trace: list = field(default_factory=list)
+
+    def class_proba(self, scores: Any) -> Any:
+        """q, the probability of each true class from the scores alone.
+
+        Parameters
+        ----------
+        scores : array of shape (n, C)
+
+        Returns
+        -------
+        array of shape (n, C), float32
+        """
+        return self.posterior(scores, np.full(scores.shape[0], -1))
+
+    def posterior(self, scores: Any, given: np.ndarray) -> Any:
+        """gamma, the probability of each true class from the scores and the given label.
+
+        Parameters
+        ----------
+        scores : array of shape (n, C)
+        given : ndarray of shape (n,), int64
+            -1 where the label is missing: the scores alone then.
+
+        Returns
+        -------
+        array of shape (n, C), float32
+        """
+        xp = array_namespace(scores)
+        gamma = xp.empty(tuple(scores.shape), dtype=xp.float32, device=device(scores))
+        for rows in blocks(scores.shape[0]):
+            s, labels = self._standardise(scores[rows, ...]), given[rows]
+            proba = softmax(self._logits(s, self._squares(s)))
+            proba *= cast_like(np.where(labels >= 0, self.transition[:, labels], 1), proba)
+            gamma[rows, ...] = (proba / xp.sum(proba, axis=0)).T
+        return gamma
+
+    def _standardise(self, scores):
+        """Scores (n, C) as float32 of shape (C, n): classes first, so that sums run along rows."""
+        xp = array_namespace(scores)
+        centred = xp.astype(scores, xp.float64) - from_numpy(self.center, scores)
+        return contiguous(xp.astype(centred / self.scale, xp.float32).T)
+
+    def _squares(self, s):
+        return (s**2 - cast_like(self.square_center, s)) / self.square_scale
+
+    def _logits(self, s, squares):
+        xp = array_namespace(s)
+        n_classes = len(self.curve)
+        linear = cast_like(self.linear.T, s)
+        z = linear * s if linear.shape[1] == 1 else xp.matmul(linear[:, :n_classes], s)
+        if linear.shape[1] > n_classes:
+            z += xp.matmul(linear[:, n_classes:], squares)
+        z += cast_like(self.curve[:, None], s) * squares
+        z += cast_like(self.bias[:, None], s)
+        return z
+
+
+def contiguous(x: Any) -> Any:
+    """The array laid out along its last axis."""
+    xp = array_namespace(x)
+    return xp.asarray(x, copy=True) if not isinstance(x, np.ndarray) else np.ascontiguousarray(x)
