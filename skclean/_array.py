@@ -88,6 +88,12 @@ def cast_like(x: Any, like: Any) -> Any:
     return array_namespace(like).astype(from_numpy(np.asarray(x), like), like.dtype)
 
 
+def beside(x: Any, like: Any) -> Any:
+    """The array in the library and on the device of another; itself where it is there already."""
+    there = array_namespace(x) is array_namespace(like) and device(x) == device(like)
+    return x if there else from_numpy(to_numpy(x), like)
+
+
 def take_rows(x: Any, rows: slice | np.ndarray) -> Any:
     """Rows of an array of any library.
 

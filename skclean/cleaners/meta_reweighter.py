@@ -5,25 +5,18 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skclean._array import blocks, from_numpy, take_rows, to_numpy
-from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
+from skclean._array import beside, blocks, to_numpy
 from skclean._threads import one_blas_thread
-from skclean._validation import Interval
+from skclean._validation import Interval, StrOptions
 from skclean.base import BaseCleaner
-from skclean.decision.transition import fit_transition
-from skclean.evidence.fit import fit_evidence
-from skclean.evidence.head import (
-    calibrated,
-    fit_scale,
-    forward,
-    init_head,
-    least_squares_start,
-)
+from skclean.cleaners.transition import TransitionCleaner
+from skclean.evidence.head import calibrated, fit_scale, head_proba, init_head, least_squares_start
 from skclean.evidence.probe_gradient import train_head
-from skclean.linalg.softmax import softmax
 
 #: Mean squared length of the scaled features. The larger, the more a row can teach in one step.
 SQUARED_LENGTH = 16.0
+#: Exponent of the head's probabilities beside the posterior: it has seen the given labels too.
+HEAD_SHARE = 0.25
 
 
 class MetaReweighter(BaseCleaner):
@@ -35,19 +28,29 @@ class MetaReweighter(BaseCleaner):
     `skclean.evidence.probe_gradient`. The step then follows both, mixtures with probe rows, and
     the consistency of two views of a row, the second with noise on its features.
 
-    On embeddings and with few trusted rows three things come from the library's evidence, a
-    least-squares fit that has not seen a row's own label and the noise-transition model with the
-    trusted rows as anchors (`TransitionCleaner`): the head starts from least squares on the labels
-    it finds, the rows of each class that it is surest of join the probe rows, and it is the rule
-    by which labels are changed, on which the paper is silent.
+    What is IEG's here are the head, `weight_` and `choice_`. By themselves these rank wrong labels
+    worse than the noise-transition model of `TransitionCleaner` does with the trusted rows as
+    anchors, so by default the labels come from both, as the product of that model's posterior and
+    a power of the head's probabilities. `rule="paper"` takes the labels that IEG trains on, the
+    given label and the head's guess blended by `choice_`, and `rule="posterior"` those of
+    `TransitionCleaner`, bit for bit, whatever the training finds.
+
+    The noise-transition model serves the training as well, with so few trusted rows: the head
+    starts from least squares on the labels of the model, and the rows of each class that it is
+    surest of join the probe rows.
 
     Parameters
     ----------
-    threshold : float in [0, 1], default=0.25
+    threshold : float in [0, 1], default=0.15
         Labels with a greater `clean_proba` are kept. The others take the class of greatest
         posterior (status corrected); if that is the given label, status unknown. Below one half
         in favour of the given labels: noise that depends on the row, as that of people does, makes
-        the posterior doubt too many.
+        the posterior doubt too many. With one half, every label is the class of greatest
+        probability, as the paper's rule has it.
+    rule : {"product", "posterior", "paper"}, default="product"
+        Soft labels of the rows of the fit: the posterior of the noise-transition model times the
+        head's probabilities to the power of one quarter, that posterior alone, or equations 5-7,
+        ``choice_ * onehot(given) + (1 - choice_) * head``, the head alone in rows never drawn.
     hidden_layer_size : int or None, default=None
         Hidden units of the head; None for a linear head.
     n_probe : int, default=50
@@ -71,19 +74,21 @@ class MetaReweighter(BaseCleaner):
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
     clean_proba_ : ndarray of shape (n,)
-        Posterior probability that the given label is right, by the scores that have not seen it
-        and the noise transition; 1 for trusted rows, NaN in rows without a label. For rows that
-        were not in the fit, the head's probabilities stand for the scores.
+        Probability that the given label is right, by `rule`; 1 for trusted rows, NaN in rows
+        without a label.
     label_distributions_ : ndarray of shape (n, C)
-        The posterior of the true class.
+        Probabilities of the true class, by `rule`. For rows that were not in the fit, the head's
+        probabilities and, where there is a given label, the noise transition.
     transduction_ : ndarray of shape (n,)
         Purified labels.
     noise_rate_ : float
         Mean of ``1 - clean_proba_`` over the rows judged.
     weight_ : ndarray of shape (n,)
-        Exemplar weights omega*, averaged over the last cycle, mean 1 over the rows trained on. A
-        row that the head already fits has nothing to teach it and little weight, so that this
-        does not rank wrong labels. 1 for trusted rows and rows without a label.
+        Exemplar weights omega*, averaged over the batches that a row was in, with mean 1 over the
+        rows trained on; 1 for trusted rows, rows without a label and rows never drawn, of which
+        there are some where n exceeds the steps times `batch_size`. They replace the weights of
+        the container. A row that the head already fits has nothing to teach it and little weight,
+        so that this does not rank wrong labels.
     choice_ : ndarray of shape (n,)
         Share of a row's batches in which its given label was preferred to the head's guess
         (lambda* = 1); 1 for trusted rows, NaN in rows never drawn.
@@ -115,6 +120,7 @@ class MetaReweighter(BaseCleaner):
 
     _parameter_constraints: dict = {
         "threshold": [Interval(Real, 0, 1, closed="both")],
+        "rule": [StrOptions({"product", "posterior", "paper"})],
         "hidden_layer_size": [Interval(Integral, 1, None, closed="left"), None],
         "n_probe": [Interval(Integral, 0, None, closed="left")],
         "n_cycles": [Interval(Integral, 1, None, closed="left")],
@@ -127,9 +133,10 @@ class MetaReweighter(BaseCleaner):
 
     def __init__(
         self,
-        threshold=0.25,
+        threshold=0.15,
         hidden_layer_size=None,
         *,
+        rule="product",
         n_probe=50,
         n_cycles=2,
         cycle_length=500,
@@ -140,6 +147,7 @@ class MetaReweighter(BaseCleaner):
     ):
         self.threshold = threshold
         self.hidden_layer_size = hidden_layer_size
+        self.rule = rule
         self.n_probe = n_probe
         self.n_cycles = n_cycles
         self.cycle_length = cycle_length
@@ -156,7 +164,9 @@ class MetaReweighter(BaseCleaner):
                 "trusted=mask to fit, or raise n_probe, so that the most credible rows stand in."
             )
         rng = check_random_state(self.random_state)
-        posterior = self._evidence(samples, groups, trusted)
+        model = TransitionCleaner(self.threshold)
+        posterior, _ = model._fit_first(samples, groups)
+        self.informative_, self.transition_matrix_ = model.informative_, model.model_.transition
         labels = posterior.argmax(axis=1)
         noisy = np.where(trusted, -1, samples.given)
         probe = probe_rows(posterior, samples.given, trusted, self.n_probe)
@@ -184,58 +194,35 @@ class MetaReweighter(BaseCleaner):
         self.weight_ = np.ones(n)
         if found.omega[drawn].any():
             self.weight_[drawn] = found.omega[drawn] / found.omega[drawn].mean()
-        return self._purify(samples, posterior)._replace(weight=self.weight_)
+        if self.rule != "posterior":
+            self._add_head(samples, posterior)
+        return model._purify(samples, posterior)._replace(weight=self.weight_)
 
-    def _evidence(self, samples, groups, trusted):
-        """Posterior (n, C) of the true class by scores that have not seen the given label."""
-        evidence = fit_evidence(samples, groups=groups, name=type(self).__name__)
-        self.informative_ = evidence.informative(samples.given)
-        rows, missing = np.flatnonzero(samples.given >= 0), np.flatnonzero(samples.given < 0)
-        model, gamma = fit_transition(
-            take_rows(evidence.scores, rows) if len(missing) else evidence.scores,
-            samples.given[rows],
-            trusted[rows],
-        )
-        self.transition_matrix_ = model.transition
-        if not len(missing):
-            return to_numpy(gamma)
-        posterior = np.empty(evidence.scores.shape, dtype=np.float32)
-        posterior[rows] = to_numpy(gamma)
-        posterior[missing] = to_numpy(model.class_proba(take_rows(evidence.scores, missing)))
-        return posterior
+    def _add_head(self, samples, posterior):
+        """Soft labels of the rule in place of the posterior (n, C), not yet normalised."""
+        for rows in blocks(len(posterior)):
+            head = self._head_proba(samples.features[rows, ...])
+            if self.rule == "product":
+                posterior[rows] *= head**HEAD_SHARE
+                continue
+            share = np.nan_to_num(self.choice_[rows])
+            posterior[rows] = head * (1 - share[:, None])
+            labelled = np.flatnonzero(samples.given[rows] >= 0)
+            posterior[rows.start + labelled, samples.given[rows][labelled]] += share[labelled]
+
+    def _head_proba(self, X):
+        x = beside(X, self.params_[-1])
+        return to_numpy(head_proba(self.params_, self.scale_(x)))
 
     def _transform_samples(self, samples):
         n = len(samples)
         given = np.full(n, -1) if samples.given is None else samples.given
         posterior = np.empty((n, len(samples.classes)), dtype=np.float32)
         for rows in blocks(n):
-            x = from_numpy(to_numpy(samples.features[rows, ...]), self.params_[-1])
-            posterior[rows] = to_numpy(softmax(forward(self.params_, self.scale_(x))[0], axis=1))
+            posterior[rows] = self._head_proba(samples.features[rows, ...])
             labelled = given[rows, None] >= 0
             posterior[rows] *= np.where(labelled, self.transition_matrix_.T[given[rows]], 1)
-        return self._purify(samples, posterior, new=True)
-
-    def _purify(self, samples, posterior, new=False):
-        """Verdicts by the posterior (n, C)."""
-        n, trusted = len(posterior), _mask(samples)
-        given = np.full(n, -1) if samples.given is None else samples.given
-        out = posterior if posterior.flags.writeable else None
-        posterior = np.divide(posterior, posterior.sum(axis=1, keepdims=True), out=out)
-        posterior[trusted] = np.eye(posterior.shape[1])[given[trusted]]
-        best, clean = posterior.argmax(axis=1), np.full(n, np.nan)
-        rows = np.flatnonzero(given >= 0)
-        clean[rows] = posterior[rows, given[rows]]
-        kept = np.nan_to_num(clean) > self.threshold
-        status = np.select([kept, best != given], [KEPT, CORRECTED], default=UNKNOWN)
-        status[given < 0] = PREDICTED
-        status[trusted] = TRUSTED
-        return samples.with_labels(
-            proba=posterior,
-            label_codes=np.where(kept, given, best),
-            status=status.astype(np.int8),
-            clean_proba=clean,
-            right_proba=None,
-        )
+        return TransitionCleaner(self.threshold)._purify(samples, posterior, new=True)
 
 
 def probe_rows(

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from skclean._array import (
     array_namespace,
+    beside,
     blocks,
     cast_like,
     detached,
@@ -23,6 +24,7 @@ from skclean._validation import Interval, StrOptions
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.loss_mixture import LossMixture, effective_threshold, fit_loss_mixture
 from skclean.evidence.prototype import (
+    MAX_WEIGHT,
     Prototypes,
     calibrate,
     confident_rows,
@@ -32,6 +34,7 @@ from skclean.evidence.prototype import (
     train_prototypes,
 )
 from skclean.exceptions import NothingToSeparateWarning
+from skclean.linalg.softmax import softmax
 
 #: Given labels of at least this share of the greatest perplexity count as of balanced classes.
 _BALANCED = 0.8
@@ -50,8 +53,9 @@ class PrototypeCleaner(EvidenceCleaner):
     The projector sees the features and, as a network's last layer would, what the evidence makes
     of them: classes of several modes have one prototype. The default objective is the soft form
     of the loss (equation 14) with classes of equal weight and all negative pairs in full, and q is
-    brought to the scale of the mixture's posteriors. `objective="paper"` is equations 2-5 to the
-    letter, on the features alone.
+    brought to the scale of the mixture's posteriors; no row weighs more than ten times the average.
+    `objective="paper"` is the loss of equations 2-5 to the letter, on the features alone and with
+    none of this. In both, long gradients are shortened, without which a hidden layer can diverge.
 
     Parameters
     ----------
@@ -74,7 +78,7 @@ class PrototypeCleaner(EvidenceCleaner):
         a little larger and smaller, a long tail is one of the truth. The paper's objective does
         not use it.
     alpha : float, default=0.0
-        Weight of the noisy rows that are sure of another class (equation 4).
+        Weight of the noisy rows that are sure of another class (equation 4); 0 or 1 in the paper.
     lambda_neg : float or None, default=None
         Weight of the pairs of a clean row with another class. None is 1, and 1 / C in the paper's
         objective.
@@ -229,7 +233,7 @@ class PrototypeCleaner(EvidenceCleaner):
                 f"{tuple(features.shape)}; do pass one row for each given label."
             )
         xp = array_namespace(features)
-        if not bool(xp.all(xp.isfinite(xp.astype(features, xp.float64)))):
+        if not all(bool(xp.all(xp.isfinite(features[rows, ...]))) for rows in blocks(len(given))):
             raise ValueError(
                 f"{name}: expected finite features, got NaN or infinity; do check the network."
             )
@@ -244,7 +248,7 @@ class PrototypeCleaner(EvidenceCleaner):
                     f"as in the last call, got {features.shape[1]} and {proba.shape[1]}; do clone "
                     "the cleaner to start anew."
                 )
-        proba = _beside(proba, features)
+        proba = beside(proba, features)
         self._assessed = self._train(start, features, proba, given)[0]
         return self._assessed.clean_proba(features, proba, given)
 
@@ -268,7 +272,11 @@ class PrototypeCleaner(EvidenceCleaner):
         # Ten times the average weight is the most of a row of a rare class.
         importance = np.ones(len(codes)) if paper else 1 / np.maximum(share[codes], 0.1 / n_classes)
         weights = pair_weights(
-            inside.astype(np.float64) if paper else clean, confident, importance, self.alpha
+            inside.astype(np.float64) if paper else clean,
+            confident,
+            importance,
+            self.alpha,
+            np.inf if paper else MAX_WEIGHT,
         )
         lambda_neg = self.lambda_neg
         if lambda_neg is None:
@@ -331,7 +339,7 @@ class PrototypeCleaner(EvidenceCleaner):
     def _fit_samples(self, samples, groups):
         self._fit_evidence(samples, groups)
         proba = self._evidence_proba(self.evidence_.scores)
-        inside = _beside(proba, samples.features)
+        inside = beside(proba, samples.features)
         self.model_, self.mixture_, self.n_iter_ = self._train(
             None, samples.features, inside, samples.given, samples.trusted
         )
@@ -341,19 +349,20 @@ class PrototypeCleaner(EvidenceCleaner):
     def _transform_samples(self, samples):
         scores = self.evidence_.predict(samples, type(self).__name__)
         like = self.model_.embedding.center
-        return self._purify(samples, _beside(self._evidence_proba(scores), like), new=True)
+        return self._purify(samples, beside(self._evidence_proba(scores), like), new=True)
 
     def _evidence_proba(self, scores):
-        """Class probabilities of the evidence, float32, on the host."""
-        proba = np.empty(scores.shape, dtype=np.float32)
-        for rows in blocks(len(proba)):
-            proba[rows] = to_numpy(self.evidence_.proba(scores[rows, ...]))
+        """Class probabilities of the evidence, float32, where its scores are."""
+        xp = array_namespace(scores)
+        proba = xp.empty(tuple(scores.shape), dtype=xp.float32, device=device(scores))
+        for rows in blocks(scores.shape[0]):
+            proba[rows, ...] = xp.astype(self.evidence_.proba(scores[rows, ...]), xp.float32)
         return proba
 
     def _purify(self, samples, proba, new=False):
         """Verdicts by the trained prototypes."""
         n = len(samples)
-        features = _beside(samples.features, proba)
+        features = beside(samples.features, proba)
         given = np.full(n, -1) if samples.given is None else samples.given
         clean = self.model_.clean_proba(features, proba, given)
         status = np.full(n, PREDICTED if new else UNKNOWN, dtype=np.int8)
@@ -380,33 +389,25 @@ def loss_of_given(proba: Any, given: np.ndarray, prior: np.ndarray | None = None
     -------
     ndarray of shape (n,), float64
     """
-    loss = np.empty(len(given))
+    xp, loss = array_namespace(proba), np.empty(len(given))
+    codes = from_numpy(given[:, None], proba)
+    prior = xp.astype(from_numpy(np.ones(1) if prior is None else prior, proba), xp.float64)
     for rows in blocks(len(given)):
-        part = to_numpy(proba[rows, ...]).astype(np.float64)
-        part = part if prior is None else part / prior
-        chosen = part[np.arange(len(part)), given[rows]] / part.sum(axis=1)
-        loss[rows] = -np.log(np.maximum(chosen, 1e-12))
+        part = xp.astype(proba[rows, ...], xp.float64) / prior
+        chosen = xp.take_along_axis(part, codes[rows, ...], axis=1)[:, 0] / xp.sum(part, axis=1)
+        loss[rows] = to_numpy(-xp.log(xp.clip(chosen, 1e-12, None)))
     return loss
 
 
 def _together(model: Prototypes, features, proba):
     """Normalised geometric mean of the evidence and the softmax of the prototypes, (n, C)."""
-    out = np.empty(proba.shape, dtype=np.float32)
+    out = np.empty(tuple(proba.shape), dtype=np.float32)
     for rows in blocks(len(out)):
         part = proba[rows, ...]
-        scores = to_numpy(model.raw_scores(features[rows, ...], part)).astype(np.float64)
-        scores -= scores.max(axis=1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        mean = np.exp((scores + np.log(np.maximum(to_numpy(part), 1e-12))) / 2)
-        out[rows] = mean / mean.sum(axis=1, keepdims=True)
+        scores, xp = model.raw_scores(features[rows, ...], part), array_namespace(part)
+        # The softmax of the sum of the halved logarithms; what normalises each of them cancels.
+        out[rows] = to_numpy(softmax((scores + xp.log(xp.clip(part, 1e-12, None))) / 2, axis=1))
     return out
-
-
-def _beside(x, like):
-    """The array in the library and on the device of another."""
-    if array_namespace(x) is array_namespace(like) and device(x) == device(like):
-        return x
-    return from_numpy(to_numpy(x), like)
 
 
 def _shapes(params):

@@ -12,11 +12,8 @@ from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._validation import Interval
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.transition import fit_transition
-from skclean.evidence.fit import log_proba
+from skclean.evidence.fit import Evidence, log_proba
 from skclean.evidence.ranking import agreement, fit_trusted_judges, rank_cutoffs, rank_proba
-
-#: The noise-transition model is fitted to about that many scores (rows times classes) at most.
-MAX_SCORES = 1 << 23
 
 
 class RankingCleaner(EvidenceCleaner):
@@ -46,7 +43,8 @@ class RankingCleaner(EvidenceCleaner):
         Whether the ranking goes by the probability that a row of such scores is given the label,
         by the model of `TransitionCleaner`, as a well-fitted network would tell it. False ranks by
         the probabilities of the evidence, whose one temperature makes a class that is often
-        mistaken for another look sure of it.
+        mistaken for another look sure of it; so it is where the evidence tells nothing of the
+        labels, as the model then finds every row alike.
     estimator : classifier with predict_proba, or None, default=None
         The evidence. None takes the probabilities of the container where it has some, else
         `LeaveOneOutRidge`.
@@ -130,8 +128,9 @@ class RankingCleaner(EvidenceCleaner):
         self.n_jobs = n_jobs
 
     def _assess(self, given, proba):
-        scores = log_proba(proba) if self.calibrate else None
-        model = _fit_model(scores, given) if self.calibrate else None
+        scores, model = log_proba(proba), None
+        if self.calibrate and Evidence(scores, 1.0, None, "assessed").informative(given):
+            model = _fit_model(scores, given)
         own, share = _agreement(model, scores, proba, given)
         cutoffs = self._cutoffs(own, share, given, proba.shape[1])
         return rank_proba(own, share, cutoffs[given])
@@ -144,12 +143,16 @@ class RankingCleaner(EvidenceCleaner):
         self._fit_evidence(samples, groups)
         scores, given, trusted = self.evidence_.scores, samples.given, samples.trusted
         doubtful = given >= 0
-        self.model_ = _fit_model(scores, given, trusted) if self.calibrate else None
+        calibrate = self.calibrate and self.informative_
+        self.model_ = _fit_model(scores, given, trusted) if calibrate else None
         self.judges_ = None
         if trusted is not None and trusted.any():
             sure = np.flatnonzero(trusted)
             self.judges_ = fit_trusted_judges(
-                take_rows(samples.features, sure), take_rows(scores, sure), given[sure]
+                take_rows(samples.features, sure),
+                take_rows(scores, sure),
+                given[sure],
+                None if groups is None else groups[sure],
             )
             if not trusted[doubtful].all():
                 doubtful &= ~trusted
@@ -188,13 +191,8 @@ class RankingCleaner(EvidenceCleaner):
 
 
 def _fit_model(scores, given, trusted=None):
-    """The noise-transition model of at most about `MAX_SCORES` scores, some of every class."""
-    rows = np.argsort(given, kind="stable")[(given < 0).sum() :]
-    size = max(MAX_SCORES // scores.shape[1], 1)
-    if len(rows) > size:
-        places = np.linspace(0, len(rows) - 1, size).astype(np.int64)
-        rows = rows[np.union1d(places, np.unique(given[rows], return_index=True)[1])]
-    rows.sort()
+    """The noise-transition model of the rows with a label."""
+    rows = np.flatnonzero(given >= 0)
     if len(rows) < len(given):
         scores = take_rows(scores, rows)
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from skclean._array import take_rows, to_numpy
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._validation import Interval
 from skclean.cleaners._evidence import EvidenceCleaner
-from skclean.decision.transition import fit_transition
+from skclean.decision.transition import fit_supported, fit_transition
 from skclean.evidence.fit import log_proba
 
 
@@ -19,7 +19,8 @@ class TransitionCleaner(EvidenceCleaner):
     are independent given the true class, so together they identify the noise-transition matrix,
     the class probabilities and with them the posterior of the true class of each row: see
     `skclean.decision.transition` for the model. One default serves symmetric, pair, asymmetric
-    and human noise, and clean labels.
+    and human noise, and clean labels. Of few rows, noise is only believed where the likelihood
+    bears it out, and where the features do not predict the labels these stay as they are.
 
     Parameters
     ----------
@@ -124,9 +125,12 @@ class TransitionCleaner(EvidenceCleaner):
     def _fit_samples(self, samples, groups):
         posterior, weight = self._fit_first(samples, groups)
         self.transition_matrix_ = self.model_.transition
+        self._support = self.model_.support, self.model_.separation
         self.log_likelihood_ = self.model_.log_likelihood
         self.n_iter_, self.converged_ = self.model_.n_iter, self.model_.converged
-        for _ in range(self.n_refits if self.evidence_.raw else 0):
+        # Posteriors of a model that was not fitted have nothing to teach.
+        for _ in range(self.n_refits if self.evidence_.raw and self.n_iter_ else 0):
+            self.evidence_ = None  # One of them at a time.
             self.evidence_ = self._new_evidence(samples, groups, soft=posterior, weight=weight)
             posterior = self._fit_model(samples, self.transition_matrix_)
         return self._purify(samples, posterior)
@@ -134,26 +138,38 @@ class TransitionCleaner(EvidenceCleaner):
     def _fit_first(self, samples, groups):
         """Evidence and model from the given labels: posterior (n, C), weights of rows or None."""
         self._fit_evidence(samples, groups)
+        self.informative_ = self._informative(samples)
         return self._fit_model(samples), None
 
     def _fit_model(self, samples, transition=None):
         """Fit the noise-transition model to the evidence; the posterior (n, C) of the rows."""
         scores, labelled = self.evidence_.scores, np.flatnonzero(samples.given >= 0)
         missing = np.flatnonzero(samples.given < 0)
-        self.model_, gamma = fit_transition(
+        limits = {"max_iter": self.max_iter, "tol": self.tol}
+        rows = (
             take_rows(scores, labelled) if len(missing) else scores,
             samples.given[labelled],
             None if samples.trusted is None else samples.trusted[labelled],
-            transition=transition,
-            max_iter=self.max_iter,
-            tol=self.tol,
         )
+        if transition is None:
+            limits["informative"] = self._informative(samples)
+            limits["temperature"] = self.evidence_.fitted_temperature(samples.given)
+            self.model_, gamma = fit_supported(*rows, **limits)
+        else:
+            self.model_, gamma = fit_transition(*rows, transition=transition, **limits)
         posterior = to_numpy(gamma)
         if len(missing):
             posterior = np.empty(tuple(scores.shape), dtype=posterior.dtype)
             posterior[labelled] = to_numpy(gamma)
             posterior[missing] = to_numpy(self.model_.class_proba(take_rows(scores, missing)))
         return posterior
+
+    def _informative(self, samples):
+        """Whether the evidence predicts the given labels, or the trusted ones alone."""
+        found = self.evidence_.informative(samples.given)
+        if not found and samples.trusted is not None and samples.trusted.any():
+            found = self.evidence_.informative(np.where(samples.trusted, samples.given, -1))
+        return found
 
     def _transform_samples(self, samples):
         scores = self.evidence_.predict(samples, type(self).__name__)

@@ -26,6 +26,7 @@ import numpy as np
 
 from skclean._array import (
     array_namespace,
+    beside,
     blocks,
     cast_like,
     device,
@@ -48,12 +49,13 @@ class Correction:
     Attributes
     ----------
     shift, weights : ndarray of shape (r, C)
+        `shift` is None where IPC cannot be played to other rows.
     shift_bias, bias : ndarray of shape (C,)
     rate : float
     """
 
-    shift: np.ndarray
-    shift_bias: np.ndarray
+    shift: np.ndarray | None
+    shift_bias: np.ndarray | None
     weights: np.ndarray
     bias: np.ndarray
     rate: float
@@ -168,18 +170,24 @@ def play(corrections: Sequence[Correction], ridge: Ridge, X: Any, given: np.ndar
     array of shape (n, C), float32
         Rows are not negative and sum to 1.
     """
+    X = beside(X, ridge.mean)
     xp, n_classes = array_namespace(X), len(ridge.target_mean)
     Y = xp.empty((X.shape[0], n_classes), dtype=xp.float32, device=device(X))
     steps = [
-        (_affine(ridge, c.shift, c.shift_bias), _affine(ridge, c.weights, c.bias), c.rate)
+        (
+            None if c.shift is None else _affine(ridge, c.shift, c.shift_bias),
+            _affine(ridge, c.weights, c.bias),
+            c.rate,
+        )
         for c in corrections
     ]
     for rows in blocks(X.shape[0]):
         phi = ridge.features(X[rows, ...])
         known = np.flatnonzero(given[rows] >= 0)
         labels = one_hot(np.maximum(given[rows], 0), n_classes, phi)
-        for (shift, shift_bias), (weights, bias), rate in steps:
-            labels = labels - xp.matmul(phi, shift) - shift_bias
+        for shift, (weights, bias), rate in steps:
+            if shift is not None:
+                labels = labels - xp.matmul(phi, shift[0]) - shift[1]
             p = softmax(xp.matmul(phi, weights) + bias, axis=1)
             labels = (1 - rate) * labels + rate * p
         mask = np.isin(np.arange(phi.shape[0]), known)[:, None]
@@ -224,7 +232,7 @@ def fit_in_batches(
     n_epochs : int
         Passes over the slices.
     period : int
-        Steps before each EAC.
+        Passes before each EAC.
     learning_rate : float
         Of Adam, for labels and classifier.
     rate : float
@@ -250,7 +258,7 @@ def fit_in_batches(
     penalty = cast_like(np.diag(np.append(np.full(r, ridge.alpha), 1e-6)), V)
     coefficients, found = cast_like(np.zeros((r + 1, n_classes)), V), []
     classifier = Adam(learning_rate, (0.5, 0.999))
-    for step in range(n_epochs * len(parts)):
+    for step in range(1, n_epochs * len(parts) + 1):
         i = step % len(parts)
         F = _with_constant(ridge, take_rows(X, parts[i]))
         gram = xp.matmul(F.T, F) + penalty * (len(parts[i]) / ridge.n_rows)
@@ -263,9 +271,9 @@ def fit_in_batches(
         gradient = xp.matmul(F.T, slope) + xp.matmul(without_bias.T, entropy_gradient(p, xp))
         gradient /= len(parts[i])
         (coefficients,) = classifier.step([coefficients], [gradient])
-        if (step + 1) % period == 0:
-            held, none = to_numpy(coefficients).astype(np.float64), np.zeros((r, n_classes))
-            found.append(Correction(none, none[0], held[:-1], held[-1], rate))
+        if step % (period * len(parts)) == 0:
+            held = to_numpy(coefficients).astype(np.float64)
+            found.append(Correction(None, None, held[:-1], held[-1], rate))
             for j, part in enumerate(parts):
                 logits = xp.matmul(_with_constant(ridge, take_rows(X, part)), coefficients)
                 labels[j] = (1 - rate) * labels[j] + rate * softmax(logits, axis=1)

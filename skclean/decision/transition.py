@@ -31,13 +31,7 @@ import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from skclean._array import (
-    array_namespace,
-    cast_like,
-    from_numpy,
-    take_rows,
-    to_numpy,
-)
+from skclean._array import array_namespace, blocks, cast_like, from_numpy, take_rows, to_numpy
 from skclean._threads import one_blas_thread
 from skclean.decision.transition_model import TransitionModel, contiguous
 from skclean.decision.transition_prior import TransitionPrior, dominant
@@ -53,6 +47,13 @@ MIXING_CLASSES = 128
 START_NOISE = 2 / 3
 #: The model is fitted to about that many scores (rows times classes) at most.
 MAX_SCORES = 1 << 24
+#: Up to that many rows, a model has to be better than a simpler one by that many nats in all.
+SUPPORT_ROWS, SUPPORT_NATS = 5000, 4.0
+#: Where the classes stand apart, by that share of the variance of the scores, half a nat will do.
+#: Groups cut out of one cloud of Gaussian scores make up less than two thirds of it.
+SUPPORT_SEPARATION = 0.75
+#: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
+SUPPORT_CLASS_ROWS = 5
 _TINY = 1e-30
 
 
@@ -100,7 +101,7 @@ def fit_transition(
     ConvergenceWarning
         If `max_iter` rounds were not enough.
     """
-    rows = _rows_of_fit(given, trusted, MAX_SCORES // scores.shape[1])
+    rows = rows_of_fit(given, trusted, MAX_SCORES // scores.shape[1])
     if len(rows) == len(given):
         return _fit(scores, given, trusted, transition, max_iter, tol)
     sure = None if trusted is None else trusted[rows]
@@ -109,6 +110,90 @@ def fit_transition(
     gamma = to_numpy(model.posterior(scores, given))
     gamma[rows] = to_numpy(seen)
     return model, from_numpy(gamma, scores)
+
+
+def fit_supported(
+    scores: Any,
+    given: np.ndarray,
+    trusted: np.ndarray | None = None,
+    *,
+    temperature: float,
+    informative: bool = True,
+    max_iter: int = 30,
+    tol: float = 1e-4,
+) -> tuple[TransitionModel, Any]:
+    """`fit_transition`, or a simpler model where few rows do not bear it out.
+
+    Up to `SUPPORT_ROWS` rows, noise is believed only if it makes the labels likelier than a T with
+    less than one error does, by `SUPPORT_NATS` in all, or by half a nat where the classes stand
+    apart. Likewise the calibration of the scores, beside one temperature. Without that, a few
+    overlapping rows pass for wrong labels. Fewer than `SUPPORT_CLASS_ROWS` rows a class bear out
+    nothing.
+
+    Parameters
+    ----------
+    scores, given, trusted, max_iter, tol
+        As in `fit_transition`.
+    temperature : float
+        Factor of the scores in the simplest model.
+    informative : bool
+        False takes that model at once: scores that do not predict the labels say nothing of noise.
+
+    Returns
+    -------
+    model, gamma
+        As of `fit_transition`; ``n_iter`` of the simplest model is 0.
+    """
+    limits: dict[str, Any] = {"max_iter": max_iter, "tol": tol}
+    n, n_classes = scores.shape
+    rate = 1 / (n + 2)
+    eye = np.eye(n_classes)
+    clean = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
+    model = None
+    if informative and n >= SUPPORT_CLASS_ROWS * n_classes:
+        model, gamma = fit_transition(scores, given, trusted, **limits)
+        if n > SUPPORT_ROWS:
+            return model, gamma
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            simpler = fit_transition(scores, given, trusted, transition=clean, **limits)
+        model.support = n * (model.log_likelihood - simpler[0].log_likelihood)
+        model.separation = separation(to_numpy(scores))
+        needed = 0.5 if model.separation >= SUPPORT_SEPARATION else SUPPORT_NATS
+        if model.support < needed:
+            model, gamma = simpler
+            model.support = 0.0
+    plain = TransitionModel(
+        transition=clean,
+        center=np.zeros(n_classes),
+        scale=1.0,
+        square_center=np.zeros((n_classes, 1)),
+        square_scale=1.0,
+        linear=np.full((1, n_classes), temperature),
+        curve=np.zeros(n_classes),
+        bias=np.zeros(n_classes),
+        converged=True,
+        support=0.0,
+    )
+    sure, total = np.zeros(n, bool) if trusted is None else trusted, 0.0
+    for rows in blocks(n):
+        factor = np.where(sure[rows, None], eye[given[rows]], clean.T[given[rows]])
+        proba = to_numpy(plain.class_proba(scores[rows, ...]))
+        total += float(np.sum(np.log(np.sum(proba * factor, axis=1) + _TINY)))
+    plain.log_likelihood = total / n
+    if model is None or n * (model.log_likelihood - plain.log_likelihood) < needed:
+        return plain, plain.posterior(scores, given)
+    return model, gamma
+
+
+def separation(scores: np.ndarray) -> float:
+    """Share of the variance of scores (n, C) that lies between the groups of greatest score."""
+    best, centre = scores.argmax(axis=1), scores.mean(axis=0)
+    between = 0.0
+    for k in np.unique(best):
+        group = scores[best == k]
+        between += len(group) * float(np.sum((group.mean(axis=0) - centre) ** 2))
+    return between / max(float(np.sum((scores - centre) ** 2)), _TINY)
 
 
 def _fit(scores, given, trusted, transition, max_iter, tol):
@@ -142,8 +227,16 @@ def _fit(scores, given, trusted, transition, max_iter, tol):
     return model, fit.in_caller_order(gamma)
 
 
-def _rows_of_fit(given, trusted, n_rows):
-    """About `n_rows` rows at most, in order, with every class and trusted row among them."""
+def rows_of_fit(given: np.ndarray, trusted: np.ndarray | None, n_rows: int) -> np.ndarray:
+    """Positions of about `n_rows` rows at most, every class and every trusted row among them.
+
+    Parameters
+    ----------
+    given : ndarray of shape (n,), int64
+        -1 where the label is missing.
+    trusted : ndarray of shape (n,), bool, or None
+    n_rows : int
+    """
     if len(given) <= n_rows:
         return np.arange(len(given))
     sure = np.zeros(len(given), bool) if trusted is None else trusted

@@ -37,6 +37,10 @@ class TransitionModel:
         Whether the likelihood had settled.
     trace : list of float
         The log-likelihood after each round.
+    support : float
+        What noise adds to the log-likelihood of all labels, in nats, where few rows were fitted.
+    separation : float
+        Share of the variance of the scores between the predicted classes, likewise.
     """
 
     transition: np.ndarray
@@ -51,6 +55,8 @@ class TransitionModel:
     n_iter: int = 0
     converged: bool = False
     trace: list = field(default_factory=list)
+    support: float = np.inf
+    separation: float = 1.0
 
     def class_proba(self, scores: Any) -> Any:
         """q, the probability of each true class from the scores alone.

@@ -11,7 +11,11 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 
 from skclean._array import array_namespace, blocks, from_numpy, take_rows, to_numpy
-from skclean.evidence.leave_one_out import LeaveOneOutRidge, tempered_softmax
+from skclean.evidence.leave_one_out import (
+    LeaveOneOutRidge,
+    best_temperature,
+    tempered_softmax,
+)
 from skclean.samples import LabelledSamples
 
 #: Probabilities count as at least this before their logarithm is taken.
@@ -49,16 +53,24 @@ class Evidence:
     def informative(self, given: np.ndarray) -> bool:
         """Whether the scores predict the given labels better than the labels' frequencies do.
 
-        By two standard errors of the difference of the log-likelihoods of a row.
+        By two standard errors of the difference of the log-likelihoods of a row, at the best
+        temperature: what is sure of the true class is too sure of a noisy label.
         """
+        temperature = self.fitted_temperature(given)
         gain = np.empty(len(given))
         for rows in blocks(len(given)):
-            z = to_numpy(self.scores[rows, ...]).astype(np.float64) * self.temperature
+            z = to_numpy(self.scores[rows, ...]).astype(np.float64) * temperature
             gain[rows] = log_softmax(z, axis=1)[np.arange(len(z)), given[rows]]
         labelled = np.flatnonzero(given >= 0)
         share = np.bincount(given[labelled]) / len(labelled)
         gain = gain[labelled] - np.log(share[given[labelled]])
         return bool(gain.mean() > 2 * gain.std() / len(labelled) ** 0.5)
+
+    def fitted_temperature(self, given: np.ndarray) -> float:
+        """Factor of the scores that makes the given labels likeliest."""
+        if self.raw:
+            return self.temperature
+        return best_temperature(self.scores, given, np.flatnonzero(given >= 0))
 
     def predict(self, samples: LabelledSamples, name: str) -> Any:
         """Scores (n, C) of rows that were not in the fit.

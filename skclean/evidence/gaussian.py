@@ -7,10 +7,10 @@ import numpy as np
 
 from skclean._array import (
     array_namespace,
+    beside,
     blocks,
     cast_like,
     device,
-    from_numpy,
     take_rows,
     to_numpy,
 )
@@ -75,8 +75,7 @@ class SharedGaussian:
         n = X.shape[0]
         codes = np.full(n, -1) if codes is None else codes
         nearest, relative = np.empty(n), np.empty(n)
-        center = from_numpy(to_numpy(self.center), X)
-        vectors = from_numpy(to_numpy(self.vectors), X)
+        center, vectors = beside(self.center, X), beside(self.vectors, X)
         parameters = [cast_like(p, X) for p in (self.means, self.mean, 1 / self.spread)]
         between = _squares(self.means)
         between = between[:, None] + between - 2 * self.means @ self.means.T

@@ -138,9 +138,9 @@ class Coefficients:
     params : list of arrays
         The head, averaged over the steps.
     omega : ndarray of shape (n,)
-        B omega* of a row, averaged over its batches of the last cycle; NaN if it was in none.
+        B omega* of a row, averaged over its batches; NaN if it was in none.
     choice : ndarray of shape (n,)
-        lambda*, averaged likewise over the run.
+        lambda*, averaged likewise.
     """
 
     params: list
@@ -189,43 +189,48 @@ def train_head(
     -------
     Coefficients
     """
-    n_classes, size = params[-1].shape[0], batch_size
-    eye, optimiser = np.eye(n_classes, dtype=np.float32), Momentum(learning_rate, 0.9, WEIGHT_DECAY)
+    like, size, averaged, step = params[-1], batch_size, params, 0
+    xp, optimiser = array_namespace(like), Momentum(learning_rate, 0.9, WEIGHT_DECAY)
+    eye = cast_like(np.eye(like.shape[0]), like)
     draws, probes = _draws(np.flatnonzero(given >= 0), size, rng), ProbeRows(*probe)
-    like, averaged, step = params[-1], params, 0
-    totals = np.zeros((4, len(given)))
+    drawn, weights, choices = [], [], []
+
+    def take(rows, codes):
+        return scale(take_rows(X, rows)), take_rows(eye, codes)
+
     for cycle in range(n_cycles):
-        totals[:2] = 0
         length = round(cycle_length * CYCLE_GROWTH**cycle)
         for k in range(length):
             wave = (1 + np.cos(np.pi * k / length)) / 2
             optimiser.lr = float(learning_rate * PEAK_DECAY**cycle * wave)
             rows = next(draws)
-            x, y = scale(take_rows(X, rows)), cast_like(eye[given[rows]], like)
-            shift = VIEW_NOISE * scale.unit * rng.standard_normal(x.shape)
+            x, y = take(rows, given[rows])
+            shift = VIEW_NOISE * scale.unit * rng.standard_normal(tuple(x.shape))
             view = x + cast_like(shift, like)
             logits = forward(params, x)[0]
             pseudo = pseudo_labels([logits, forward(params, view)[0]])
-            at, codes = probes.interleaved(size, rng)
-            anchors = scale(take_rows(X, at)), cast_like(eye[codes], like)
+            anchors = take(*probes.interleaved(size, rng))
             domega, dlambda = meta_gradients(params, optimiser.buffers, x, y, pseudo, *anchors)
             omega, choice = exemplar_weights(domega), keep_given(dlambda)
-            found = size * to_numpy(omega), np.ones(size), to_numpy(choice), np.ones(size)
-            for total, values in zip(totals, found, strict=True):
-                np.add.at(total, rows, values)
-            at, codes = probes.drawn(size, rng)
-            anchors = scale(take_rows(X, at)), cast_like(eye[codes], like)
+            drawn.append(rows)
+            weights.append(omega)
+            choices.append(choice)
             loss = [
                 supervised(x, y, pseudo, omega, choice),
                 (view, softmax(logits, axis=1), CONSISTENCY_WEIGHT / size),
-                *mixed(anchors, (x, pseudo), (view, pseudo), rng),
+                *mixed(take(*probes.drawn(size, rng)), (x, pseudo), (view, pseudo), rng),
             ]
             params = optimiser.step(params, _gradient(params, loss))
             step += 1
             keep = min(AVERAGING, (1 + step) / (10 + step))
             averaged = [keep * a + (1 - keep) * b for a, b in zip(averaged, params, strict=True)]
+    rows, n = np.concatenate(drawn), len(given)
+    count = np.bincount(rows, minlength=n)
+    omega, choice = (
+        np.bincount(rows, to_numpy(xp.concat(values)), n) for values in (weights, choices)
+    )
     with np.errstate(invalid="ignore"):
-        return Coefficients(averaged, totals[0] / totals[1], totals[2] / totals[3])
+        return Coefficients(averaged, size * omega / count, choice / count)
 
 
 def supervised(x: Any, y: Any, pseudo: Any, omega: Any, choice: Any) -> tuple[Any, Any, Any]:

@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 
 from skclean._array import (
     array_namespace,
+    beside,
     blocks,
-    cast_like,
     device,
     from_numpy,
     take_rows,
@@ -22,7 +22,7 @@ from skclean.linalg.optim import Momentum, batches
 #: Root mean square length that each part of the embedded rows is brought to.
 _LENGTH = 10.0
 #: No row weighs more than this many times the average one, so that no single row makes a step.
-_MAX_WEIGHT = 10.0
+MAX_WEIGHT = 10.0
 #: Longer gradients are shortened to this: a hidden layer diverges else where features are few.
 _MAX_GRADIENT = 2.0
 #: Steps of one training end here, however many rows there are.
@@ -110,12 +110,12 @@ class Prototypes:
 
     def given_scores(self, features: Any, proba: Any, given: np.ndarray) -> np.ndarray:
         """Scores v c_given + offset, shape (n,), float64; 0 where `given` is -1."""
-        scores = np.zeros(len(given))
+        scores, codes = np.empty(len(given)), from_numpy(np.maximum(given, 0)[:, None], features)
         for rows in blocks(len(given)):
-            z = to_numpy(self.raw_scores(features[rows, ...], proba[rows, ...]))
-            labelled = np.flatnonzero(given[rows] >= 0)
-            scores[rows.start + labelled] = z[labelled, given[rows][labelled]]
-        return scores
+            z = self.raw_scores(features[rows, ...], proba[rows, ...])
+            xp = array_namespace(z)
+            scores[rows] = to_numpy(xp.take_along_axis(z, codes[rows, ...], axis=1))[:, 0]
+        return np.where(given < 0, 0, scores)
 
     def clean_proba(self, features: Any, proba: Any, given: np.ndarray) -> np.ndarray:
         """Score sigmoid(z_given) of each row, shape (n,); NaN where `given` is -1."""
@@ -182,17 +182,23 @@ class PairWeights:
 
     Attributes
     ----------
-    positive : ndarray of shape (n,)
+    positive : array of shape (n,)
         Of (row, given) drawn together and (row, other class) pushed apart: X^GMM, equation 2.
-    negative : ndarray of shape (n,)
+    negative : array of shape (n,)
         Of (row, given) pushed apart: U^GMM, equation 3.
-    confident : ndarray of shape (n,)
+    confident : array of shape (n,)
         Of (row, predicted) drawn together: X^P, equation 4, times alpha.
     """
 
-    positive: np.ndarray
-    negative: np.ndarray
-    confident: np.ndarray
+    positive: Any
+    negative: Any
+    confident: Any
+
+    def beside(self, like: Any) -> "PairWeights":
+        """The weights in the library and on the device of an array."""
+        return PairWeights(
+            *(beside(w, like) for w in (self.positive, self.negative, self.confident))
+        )
 
     def pairs(
         self, rows: Any, given: Any, predicted: Any, lambda_neg: float, like: Any
@@ -201,13 +207,15 @@ class PairWeights:
 
         L_C is the sum over rows and classes of -P log sigmoid(z) - N log(1 - sigmoid(z)).
         """
-        xp = array_namespace(like)
+        xp, at = array_namespace(like), from_numpy(rows, like)
         classes = xp.arange(like.shape[1], device=device(like))[None, :]
-        own = xp.astype(from_numpy(given[rows][:, None], like) == classes, like.dtype)
-        best = xp.astype(from_numpy(predicted[rows][:, None], like) == classes, like.dtype)
+
+        def column(x):
+            return xp.take(beside(x, like), at, axis=0)[:, None]
+
+        own, best = (xp.astype(column(k) == classes, like.dtype) for k in (given, predicted))
         a, b, e = (
-            cast_like(w[rows][:, None], like)
-            for w in (self.positive, self.negative, self.confident)
+            xp.astype(column(w), like.dtype) for w in (self.positive, self.negative, self.confident)
         )
         return a * own + e * best, b * own + lambda_neg * a * (1 - own)
 
@@ -268,9 +276,13 @@ def confident_rows(
 
 
 def pair_weights(
-    clean: np.ndarray, confident: np.ndarray, importance: np.ndarray, alpha: float
+    clean: np.ndarray,
+    confident: np.ndarray,
+    importance: np.ndarray,
+    alpha: float,
+    limit: float = np.inf,
 ) -> PairWeights:
-    """The averages of equations 2-4 as weights; none is more than ten times the average weight.
+    """The averages of equations 2-4 as weights.
 
     Parameters
     ----------
@@ -282,11 +294,13 @@ def pair_weights(
     importance : ndarray of shape (n,)
         Of the rows in the averages over X^GMM and U^GMM; ones for the paper's.
     alpha : float
+    limit : float
+        No weight is more than this many times that of a row in an average over all.
     """
 
     def average(share):
         total = share.sum()
-        return np.minimum(share / total if total > 0 else share, _MAX_WEIGHT / len(share))
+        return np.minimum(share / total if total > 0 else share, limit / len(share))
 
     confident = alpha * average(confident.astype(np.float64))
     return PairWeights(average(importance * clean), average(importance * (1 - clean)), confident)
@@ -337,6 +351,8 @@ def train_prototypes(
     n_steps : int
     """
     n, params = len(given), model.params
+    given, predicted = (beside(codes, params[-1]) for codes in (given, predicted))
+    weights = weights.beside(params[-1])
     batch_size = min(batch_size, max(n // _MIN_BATCHES, 8))
     n_steps = min(n_epochs * -(-n // batch_size), _MAX_STEPS)
     optimiser, step = Momentum(learning_rate, 0.9, weight_decay), 0

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from skclean._array import array_namespace, blocks, from_numpy, to_numpy
+from skclean._array import array_namespace, beside, blocks, from_numpy, to_numpy
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 
 #: Probabilities that differ by this share are equal, and none is nearer to certain.
@@ -149,7 +149,9 @@ class TrustedJudges:
         return proba
 
 
-def fit_trusted_judges(features: Any, scores: Any, codes: np.ndarray) -> TrustedJudges | None:
+def fit_trusted_judges(
+    features: Any, scores: Any, codes: np.ndarray, groups: np.ndarray | None = None
+) -> TrustedJudges | None:
     """Train the judges on the trusted rows: positive are those of the class, negative the others.
 
     Parameters
@@ -158,20 +160,22 @@ def fit_trusted_judges(features: Any, scores: Any, codes: np.ndarray) -> Trusted
     scores : array of shape (m, C)
         The evidence, which has not seen the row's own label.
     codes : ndarray of shape (m,), int64
+    groups : ndarray of shape (m,), int64, or None
+        Rows that are left out together.
 
     Returns
     -------
     TrustedJudges or None
-        None where the rows are too few to judge by: a single class, or leave-one-out scores that
-        are no higher in a row's own class than elsewhere.
+        None where the rows are too few to judge by: a single class or group, or leave-one-out
+        scores that are no higher in a row's own class than elsewhere.
     """
     n_classes = scores.shape[1]
     judged = np.bincount(codes, minlength=n_classes) > 0
-    if judged.sum() < 2:
+    if judged.sum() < 2 or (groups is not None and len(np.unique(groups)) < 2):
         return None
     scale = _unit(features), _unit(scores)
     inputs = _joined(features, scores, scale)
-    model = LeaveOneOutRidge()._fit_codes(inputs, codes, n_classes, None)
+    model = LeaveOneOutRidge()._fit_codes(inputs, codes, n_classes, groups)
     found = to_numpy(model.loo_scores_).astype(np.float64)[:, judged]
     # They are rows of the caller's that nothing asks for again.
     del model.loo_scores_
@@ -183,8 +187,8 @@ def fit_trusted_judges(features: Any, scores: Any, codes: np.ndarray) -> Trusted
 
 def _joined(features, scores, scale):
     xp = array_namespace(features)
-    scores = from_numpy(to_numpy(scores), features)
-    return xp.concat([features * scale[0], xp.astype(scores, features.dtype) * scale[1]], axis=1)
+    scores = xp.astype(beside(scores, features), features.dtype)
+    return xp.concat([features * scale[0], scores * scale[1]], axis=1)
 
 
 def _unit(x):

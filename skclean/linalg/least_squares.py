@@ -7,6 +7,7 @@ import numpy as np
 
 from skclean._array import (
     array_namespace,
+    beside,
     blocks,
     cast_like,
     device,
@@ -65,9 +66,7 @@ class Ridge:
 
     def predict(self, X: Any) -> Any:
         """Scores of new rows, shape (n, C), in the library and on the device of the fit."""
-        xp = array_namespace(self.mean)
-        if array_namespace(X) is not xp or device(X) != device(self.mean):
-            X = from_numpy(to_numpy(X), self.mean)
+        xp, X = array_namespace(self.mean), beside(X, self.mean)
         weights = self._weights(self.shrinkage())
         mean, scores = cast_like(self.target_mean, weights), self._empty(X.shape[0])
         for rows in blocks(X.shape[0]):
@@ -188,7 +187,9 @@ def fit_ridge(
     if basis is not None:
         vectors = xp.matmul(basis, vectors)
     else:
-        unit = float(xp.linalg.trace(gram)) / n or 1.0
+        # Of equal rows, rounding is left, of either sign.
+        spread, size = float(xp.linalg.trace(gram)), n * float(xp.sum(mean**2))
+        unit = spread / n if spread > 1e-12 * size else 1.0
         values, vectors, cross = values / unit, vectors / unit**0.5, cross / unit**0.5
     dtype = phi.dtype
     return Ridge(
@@ -267,8 +268,6 @@ def _members(groups):
 def _targets(targets, rows, n_classes, like):
     """Rows of the targets as an array (b, C) like another: one-hot where they are labels."""
     if targets.ndim == 2:
-        part = take_rows(targets, rows)
-        if array_namespace(part) is not array_namespace(like):
-            part = from_numpy(to_numpy(part), like)
+        part = beside(take_rows(targets, rows), like)
         return array_namespace(like).astype(part, like.dtype)
     return one_hot(targets[rows], n_classes, like)

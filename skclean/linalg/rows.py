@@ -134,6 +134,8 @@ class RowIndex:
             z = (xp.astype(features[rows, :], xp.float64) - centre) / spread
             points[rows] = to_numpy(z @ directions)
             size[rows] = np.sqrt(to_numpy(xp.sum(z * z, axis=1)) + self._offset)
+        # A row so far out that its square overflows is near no other.
+        size[~np.isfinite(size)] = 0
         return points, size
 
     def _distance_at_place(self, points, size, given):

@@ -1,22 +1,28 @@
 """AutoPurifier: the purifier to start with."""
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 
 from skclean._fields import KEPT, PREDICTED, TRUSTED
 from skclean._validation import Interval
 from skclean.base import BaseCleaner
 from skclean.decision.summary import soft_transition
+from skclean.decision.transition import rows_of_fit
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
-from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, spread
+from skclean.purifiers.least_squares import LeastSquaresMetaPurifier
 
 #: Candidates are compared on at most about that many rows, or rows of a class.
 _MAX_ROWS, _CLASS_ROWS = 5000, 50
+#: Noise in few rows has to make the labels likelier by that many nats in all, or by half a nat
+#: where the classes make up that share of the variance of the scores.
+_SURE_NATS, _SURE_SEPARATION = 6.0, 0.85
 #: With fewer trusted rows, their accuracy tells too little.
 _MIN_TRUSTED = 20
 
@@ -48,8 +54,9 @@ class AutoPurifier(BaseCleaner):
     ones count past the noise. Where one has no likelihood, 20 or more trusted rows decide, whose
     labels are hidden from the candidates fold by fold: the first stays unless another predicts
     more of them rightly, by more than a standard error of the difference. Labels are left alone
-    where the features do not predict them, or where the chosen purifier expects to mend less than
-    `min_gain` of them.
+    where the features do not predict them, where rows are so few that overlapping classes may pass
+    for wrong labels, or where the chosen purifier expects to mend less than `min_gain` of them.
+    Probabilities in a container are not used by the default candidates.
 
     Parameters
     ----------
@@ -130,11 +137,11 @@ class AutoPurifier(BaseCleaner):
         part, of_part = samples, groups
         size = max(_MAX_ROWS, _CLASS_ROWS * len(samples.classes))
         if len(samples) > size:
-            rows = spread(samples, size)
+            rows = rows_of_fit(samples.given, samples.trusted, size)
             part, of_part = samples[rows], None if groups is None else groups[rows]
-        fitted = [(name, clone(c).fit(part, groups=of_part)) for name, c in candidates]
+        fitted = [_fitted(c, part, of_part) for _, c in candidates]
         hits = None
-        if any(np.isnan(_log_likelihood(c)) for _, c in fitted):
+        if any(np.isnan(_log_likelihood(c)) for c, _ in fitted):
             hits = self._trusted_hits(part, of_part, candidates)
         self.candidates_ = [
             Candidate(
@@ -142,17 +149,19 @@ class AutoPurifier(BaseCleaner):
                 _log_likelihood(c),
                 np.nan if hits is None else float(hits[i].mean()),
             )
-            for i, (name, c) in enumerate(fitted)
+            for i, ((name, _), (c, _)) in enumerate(zip(candidates, fitted, strict=True))
         ]
         place, why = _choose(self.candidates_, hits)
-        self.choice_, self.purifier_ = fitted[place]
-        if part is not samples:
-            self.purifier_ = clone(candidates[place][1]).fit(samples, groups=groups)
+        self.choice_, (self.purifier_, purified) = candidates[place][0], fitted[place]
         del fitted
-        purified = self.purifier_.transform(samples)
+        if part is not samples:
+            self.purifier_, purified = _fitted(candidates[place][1], samples, groups)
         self.informative_ = getattr(self.purifier_, "informative_", True)
         self.expected_gain_ = _expected_gain(purified)
-        self.left_alone_ = not self.informative_ or self.expected_gain_ < self.min_gain
+        self._doubtful = _doubtful(self.purifier_)
+        self.left_alone_ = (
+            not self.informative_ or self._doubtful or self.expected_gain_ < self.min_gain
+        )
         self.transition_matrix_ = getattr(self.purifier_, "transition_matrix_", None)
         if self.transition_matrix_ is None:
             self.transition_matrix_ = soft_transition(samples.given, purified.proba)
@@ -183,13 +192,13 @@ class AutoPurifier(BaseCleaner):
         if len(rows) < _MIN_TRUSTED or len(candidates) == 1:
             return None
         hits = np.empty((len(candidates), len(rows)), dtype=bool)
-        folds = KFold(self.cv, shuffle=True, random_state=self.random_state)
+        folds = KFold(min(self.cv, len(rows)), shuffle=True, random_state=self.random_state)
         for _, held in folds.split(rows):
             given, trusted = samples.given.copy(), samples.trusted.copy()
             given[rows[held]], trusted[rows[held]] = -1, False
             hidden = samples._replace(given=given, trusted=trusted)
             for i, (_, candidate) in enumerate(candidates):
-                found = clone(candidate).fit_transform(hidden, groups=groups)
+                _, found = _fitted(candidate, hidden, groups)
                 best = found.proba[rows[held]].argmax(axis=1)
                 hits[i, held] = best == samples.given[rows[held]]
         return hits
@@ -203,31 +212,48 @@ class AutoPurifier(BaseCleaner):
         )[:, None]
         share = off.max(axis=1).sum() / max(off.sum(), 1e-12)
         pattern = "mostly one class for another" if share > 0.5 else "spread over the classes"
-        return [
+        said = [
             f"{len(samples)} rows, {samples.n_features} features, {len(samples.classes)} classes, "
-            f"{trusted} trusted rows.",
-            f"About {100 * wrong:.1f} % of the labels are wrong, {pattern}.",
+            f"{trusted} trusted rows."
         ]
+        if self.informative_ and np.isfinite(wrong):
+            pattern = "" if len(T) == 2 else f", {pattern}"
+            said.append(f"About {100 * wrong:.1f} % of the labels are wrong{pattern}.")
+        return said
 
     def _verdict(self):
         if not self.informative_:
             return "The labels are left alone: the features do not predict them."
+        if self._doubtful:
+            return "The labels are left alone: so few rows may as well be without wrong labels."
         if self.left_alone_:
             least = f"{100 * self.min_gain:g} %"
             return f"The labels are left alone: fewer than {least} would be mended."
         return f"About {100 * self.expected_gain_:.1f} % of the labels are mended."
 
     def _leave_alone(self, samples: Any) -> Any:
-        """The given labels where there are any, with what is known about them."""
+        """The given labels where there are any, hard and soft, with what is known about them."""
         given = np.full(len(samples), -1) if samples.given is None else samples.given
+        proba, labelled = samples.proba.copy(), np.flatnonzero(given >= 0)
+        proba[labelled] = 0
+        proba[labelled, given[labelled]] = 1
         status = np.where(given >= 0, KEPT, PREDICTED).astype(np.int8)
         if samples.trusted is not None:
             status[samples.trusted] = TRUSTED
         return samples.with_labels(
-            proba=samples.proba,
-            label_codes=np.where(given >= 0, given, samples.proba.argmax(axis=1)),
+            proba=proba,
+            label_codes=np.where(given >= 0, given, proba.argmax(axis=1)),
             status=status,
         )
+
+
+def _fitted(candidate, samples, groups):
+    """A clone of the candidate, fitted, and the rows it purified."""
+    purifier = clone(candidate)
+    with warnings.catch_warnings():
+        # Of a candidate's settings the user may know nothing.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return purifier, purifier.fit_transform(samples, groups=groups)
 
 
 def _choose(candidates, hits):
@@ -247,6 +273,8 @@ def _choose(candidates, hits):
         means = np.array([c.log_likelihood for c in candidates])
         if np.isnan(means).any():
             return 0, f"'{first}' is the first, and nothing tells which is better."
+        if np.isneginf(means).all():
+            return 0, "The features predict the given labels for none of the candidates."
         best, sure = int(np.argmax(means)), True
         shown = ", ".join(f"{c.name} {m:.4f}" for c, m in zip(candidates, means, strict=True))
     chosen = best if sure else 0
@@ -257,6 +285,12 @@ def _log_likelihood(purifier):
     """Of evidence that tells nothing, it is worthless: without its own label a row stands out."""
     informative = getattr(purifier, "informative_", True)
     return float(getattr(purifier, "log_likelihood_", np.nan)) if informative else -np.inf
+
+
+def _doubtful(purifier):
+    """Whether the rows of the fit are too few to tell wrong labels from overlapping classes."""
+    support, separation = getattr(purifier, "_support", (np.inf, 1.0))
+    return support < (0.5 if separation >= _SURE_SEPARATION else _SURE_NATS)
 
 
 def _expected_gain(samples):

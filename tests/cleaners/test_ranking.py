@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -169,8 +170,35 @@ def test_wrong_parameters():
 
 def test_many_rows_are_calibrated_by_a_part_of_them(monkeypatch):
     whole = RankingCleaner().fit_transform(X, GIVEN)
-    monkeypatch.setattr("skclean.cleaners.ranking.MAX_SCORES", 3 * 200)
+    monkeypatch.setattr("skclean.decision.transition.MAX_SCORES", 3 * 200)
     part = RankingCleaner().fit_transform(X, GIVEN)
     assert np.mean(part.status == whole.status) > 0.8
     kept = part.status == "kept"
     assert np.mean(GIVEN[kept] == TRUTH[kept]) > 0.97
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_of_labels_without_any_sense_the_least_share_is_kept(calibrate):
+    digits = load_digits()
+    given = np.random.default_rng(0).permutation(digits.target)
+    cleaner = RankingCleaner(calibrate=calibrate)
+    samples = cleaner.fit_transform(digits.data, given)
+    assert not cleaner.informative_
+    assert 0 < np.mean(samples.status == "kept") < 0.15
+    assert np.mean(cleaner.transform(LabelledSamples(digits.data + 0.01, given)).known) < 0.15
+    clean = cleaner.assess(given, samples.proba)
+    np.testing.assert_array_equal(clean > 0.5, samples.status == "kept")
+
+
+def test_trusted_rows_of_a_group_do_not_judge_each_other():
+    # Ten looks at each of six trusted rows, whose labels the features do not tell.
+    rng = np.random.default_rng(0)
+    looks = np.repeat(10 * rng.standard_normal((6, 6)), 10, axis=0)
+    rows = np.vstack([looks + 0.01 * rng.standard_normal((60, 6)), X])
+    labels = np.concatenate([np.repeat([0, 1, 2, 0, 1, 2], 10), GIVEN])
+    groups = np.concatenate([np.repeat(np.arange(6), 10), 6 + np.arange(300)])
+    trusted = np.arange(360) < 60
+    alone = RankingCleaner().fit(rows, labels, trusted=trusted)
+    together = RankingCleaner().fit(rows, labels, trusted=trusted, groups=groups)
+    errors = [cleaner.judges_.model.alpha_errors_.min() for cleaner in (alone, together)]
+    assert errors[0] < 0.1 * errors[1]

@@ -13,6 +13,7 @@ from skclean.decision.meta_gradient import (
 )
 from skclean.linalg.feature_map import landmark_map, linear_map
 from skclean.linalg.least_squares import fit_ridge
+from skclean.linalg.optim import batches
 
 SETTINGS = {
     "n_periods": 3,
@@ -155,52 +156,72 @@ def test_every_library(xp, dtype):
             np.testing.assert_allclose(xp.to_numpy(mine), theirs, atol=2e-3)
 
 
-def test_batches_are_steps_of_adam_along_autograd():
+@pytest.mark.parametrize("batch_size", [40, 16])
+def test_batches_are_steps_of_adam_along_autograd(batch_size):
     torch = pytest.importorskip("torch")
     X, given, noisy = problem()
     ridge = fitted(X, given, noisy)
-    found, _ = fit_in_batches(
+    found, corrections = fit_in_batches(
         ridge,
         X,
         given,
         noisy,
         X[~noisy],
         given[~noisy],
-        batch_size=40,
+        batch_size=batch_size,
         n_epochs=5,
         period=2,
         learning_rate=0.02,
         rate=0.3,
         rng=np.random.RandomState(0),
     )
+    parts = list(batches(40, batch_size, np.random.RandomState(0)))
 
     def with_constant(rows):
         return torch.tensor(np.column_stack([ridge.project(rows), np.ones(len(rows))]))
 
-    F, V = with_constant(X[noisy]), with_constant(X[~noisy])
-    T = torch.eye(3, dtype=torch.float64)[torch.tensor(given[~noisy])]
-    Y = torch.eye(3, dtype=torch.float64)[torch.tensor(given[noisy])].requires_grad_()
-    W = torch.zeros((F.shape[1], 3), dtype=torch.float64, requires_grad=True)
-    labels = torch.optim.Adam([Y], 0.02, (0.5, 0.999), weight_decay=3e-4)
+    F = [with_constant(X[noisy][part]) for part in parts]
+    V, eye = with_constant(X[~noisy]), torch.eye(3, dtype=torch.float64)
+    T = eye[torch.tensor(given[~noisy])]
+    Y = [eye[torch.tensor(given[noisy][part])].requires_grad_() for part in parts]
+    W = torch.zeros((V.shape[1], 3), dtype=torch.float64, requires_grad=True)
+    labels = [torch.optim.Adam([y], 0.02, (0.5, 0.999), weight_decay=3e-4) for y in Y]
     classifier = torch.optim.Adam([W], 0.02, (0.5, 0.999))
-    penalty = torch.diag(torch.tensor([0.7] * (F.shape[1] - 1) + [1e-6], dtype=torch.float64))
-    for step in range(5):
-        predicted = V @ torch.linalg.inv(F.T @ F + penalty) @ F.T @ Y
+    penalty = torch.diag(torch.tensor([0.7] * (V.shape[1] - 1) + [1e-6], dtype=torch.float64))
+    for step in range(1, 5 * len(parts) + 1):
+        i = step % len(parts)
+        gram = F[i].T @ F[i] + penalty * len(parts[i]) / 40
+        predicted = V @ torch.linalg.inv(gram) @ F[i].T @ Y[i]
         p = torch.softmax(predicted, dim=1)
         loss = ((predicted - T) ** 2).sum() - (p * p.log()).sum()
-        labels.zero_grad()
+        labels[i].zero_grad()
         (loss / len(V)).backward()
-        labels.step()
-        p = torch.softmax(F @ W, dim=1)
-        q = torch.softmax(F[:, :-1] @ W[:-1] + W[-1].detach(), dim=1)
-        loss = -(Y.detach() * p.log()).sum() - (q * q.log()).sum()
+        labels[i].step()
+        p = torch.softmax(F[i] @ W, dim=1)
+        q = torch.softmax(F[i][:, :-1] @ W[:-1] + W[-1].detach(), dim=1)
+        loss = -(Y[i].detach() * p.log()).sum() - (q * q.log()).sum()
         classifier.zero_grad()
-        (loss / len(F)).backward()
+        (loss / len(F[i])).backward()
         classifier.step()
-        if (step + 1) % 2 == 0:
+        if step % (2 * len(parts)) == 0:
             with torch.no_grad():
-                Y.copy_(0.7 * Y + 0.3 * torch.softmax(F @ W, dim=1))
-    np.testing.assert_allclose(found, as_proba(Y.detach().numpy()), atol=1e-4)
+                for f, y in zip(F, Y, strict=True):
+                    y.copy_(0.7 * y + 0.3 * torch.softmax(f @ W, dim=1))
+    expected = np.empty((40, 3))
+    for part, y in zip(parts, Y, strict=True):
+        expected[part] = as_proba(y.detach().numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    # What can be played to other rows is the auxiliary correction.
+    assert [c.shift for c in corrections] == [None, None]
+    p = [torch.softmax(V @ c, dim=1).numpy() for c in [coefficients(c, torch) for c in corrections]]
+    later = 0.7 * (0.7 * T.numpy() + 0.3 * p[0]) + 0.3 * p[1]
+    np.testing.assert_allclose(
+        play(corrections, ridge, X[~noisy], given[~noisy]), as_proba(later), atol=1e-4
+    )
+
+
+def coefficients(correction, torch):
+    return torch.tensor(np.vstack([correction.weights, correction.bias]))
 
 
 def test_a_permutation_of_the_classes_and_of_the_rows():

@@ -4,12 +4,19 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from scipy.optimize import check_grad, minimize
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info
 
 from skclean._array import array_namespace, from_numpy, to_numpy
 from skclean.decision import transition
-from skclean.decision.transition import TransitionModel, fit_transition
+from skclean.decision.transition import (
+    SUPPORT_SEPARATION,
+    TransitionModel,
+    fit_supported,
+    fit_transition,
+    separation,
+)
 
 
 def evidence(n=1500, n_classes=4, noise=0.3, kind="symmetric", spread=0.35, seed=0):
@@ -262,7 +269,7 @@ def test_many_rows_are_fitted_on_a_part(xp, monkeypatch):
     scores = scores.astype(np.float32)
     expected_model, expected = fit_transition(scores, given, trusted)
     monkeypatch.setattr(transition, "MAX_SCORES", 6 * 1000)
-    rows = transition._rows_of_fit(given, trusted, 1000)
+    rows = transition.rows_of_fit(given, trusted, 1000)
     assert 1000 <= len(rows) <= 1006 and (np.diff(rows) > 0).all()
     assert trusted[rows].sum() == trusted.sum()
     share = np.bincount(given[rows]) / np.bincount(given)
@@ -285,7 +292,7 @@ def test_many_rows_are_fitted_on_a_part(xp, monkeypatch):
 @pytest.mark.parametrize("n_trusted", [0, 700, 900])
 def test_trusted_rows_leave_room_for_others(n_trusted):
     given, trusted = np.arange(900) % 3, np.arange(900) < n_trusted
-    rows = transition._rows_of_fit(given, trusted, 300)
+    rows = transition.rows_of_fit(given, trusted, 300)
     assert trusted[rows].sum() == n_trusted
     # The first row of a class may come on top.
     expected = 300 if n_trusted == 0 else min(150, 900 - n_trusted)
@@ -393,3 +400,58 @@ def test_threads_of_the_caller_leave_the_setting_alone():
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: fit_transition(scores, given), range(8)))
     assert threadpool_info() == before
+
+
+def overlapping(n, spread, seed, rate=0.0):
+    """Scores of classes that overlap, and labels of which a share is wrong."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, n)
+    scores = np.eye(3)[truth] + spread * rng.standard_normal((n, 3))
+    return scores, np.where(rng.random(n) < rate, (truth + 1) % 3, truth), truth
+
+
+def test_few_overlapping_rows_are_no_wrong_labels():
+    harm = []
+    for seed in range(8):
+        scores, given, _ = overlapping(100, 1.0, seed)
+        _, gamma = fit_supported(scores, given, temperature=1.0)
+        harm.append(np.mean(gamma.argmax(axis=1) != given))
+    assert np.mean(harm) < 0.02 and max(harm) < 0.1
+
+
+def test_noise_of_classes_that_stand_apart_is_believed():
+    for n in (150, 400):
+        scores, given, truth = overlapping(n, 0.2, n, rate=0.25)
+        model, gamma = fit_supported(scores, given, temperature=3.0)
+        assert np.mean(gamma.argmax(axis=1) == truth) > 0.97
+        assert model.transition.diagonal().max() < 0.9
+    assert separation(scores) > SUPPORT_SEPARATION
+    rng = np.random.default_rng(0)
+    assert separation(rng.standard_normal((5000, 2))) == pytest.approx(1 / np.pi, abs=0.02)
+    assert separation(rng.standard_normal((5000, 6))) < 2 / 3
+
+
+def test_many_rows_are_believed_as_they_are(monkeypatch):
+    scores, given, _ = overlapping(400, 0.5, 0, rate=0.2)
+    monkeypatch.setattr(transition, "SUPPORT_ROWS", 399)
+    model, gamma = fit_supported(scores, given, temperature=1.0)
+    expected, same = fit_transition(scores, given)
+    np.testing.assert_array_equal(gamma, same)
+    np.testing.assert_array_equal(model.transition, expected.transition)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_the_simplest_model_is_the_softmax_of_the_scores(few, xp):
+    scores, given, _ = overlapping(12 if few else 60, 0.5, 0, rate=0.2)
+    trusted = np.arange(len(given)) < 3
+    model, gamma = fit_supported(
+        xp.asarray(scores), given, trusted, temperature=2.0, informative=few
+    )
+    q, rate = softmax(2 * scores, axis=1), 1 / (len(given) + 2)
+    factor = np.where(np.eye(3)[given] > 0, 1 - rate, rate / 2)
+    expected = q * factor / (q * factor).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(xp.to_numpy(gamma), expected, atol=1e-5)
+    np.testing.assert_allclose(xp.to_numpy(model.class_proba(xp.asarray(scores))), q, atol=1e-5)
+    likelihood = np.where(trusted, q[np.arange(len(given)), given], (q * factor).sum(axis=1))
+    assert model.log_likelihood == pytest.approx(np.log(likelihood).mean(), abs=1e-5)
+    assert model.n_iter == 0 and model.converged

@@ -145,4 +145,12 @@ def test_informative_by_its_definition():
         gain = np.log(proba[rows, given[rows]])
         gain -= np.log(np.bincount(given[rows]) / rows.sum())[given[rows]]
         expected = gain.mean() > 2 * gain.std() / rows.sum() ** 0.5
-        assert Evidence(scores, 1.0, None, "").informative(given) == expected
+        assert Evidence(scores, 1.0, None, "", raw=True).informative(given) == expected
+
+
+def test_too_sure_of_noisy_labels_is_informative_all_the_same():
+    RNG = np.random.default_rng(0)
+    truth = RNG.integers(0, 3, 1000)
+    given = np.where(RNG.random(1000) < 0.4, RNG.integers(0, 3, 1000), truth)
+    scores = np.log(np.where(np.eye(3)[truth] > 0, 1 - 2e-6, 1e-6))
+    assert Evidence(scores, 1.0, None, "").informative(given)

@@ -254,3 +254,111 @@ def test_training_finds_right_labels_and_leaves_rows_without_one(hidden):
     assert found.choice[drawn & right].mean() > found.choice[drawn & ~right].mean() + 0.3
     assert found.omega[drawn & right].mean() > found.omega[drawn & ~right].mean()
     assert (start[-1] == 0).all()
+
+
+def literal_training(torch, params, scale, X, given, probe, rng, size, n_cycles, first, rate):
+    """Algorithm 1 by autograd: torch's SGD, all losses by their formulas, the same draws."""
+    leaves = [torch.tensor(p, dtype=torch.float64, requires_grad=True) for p in params]
+    sgd = torch.optim.SGD(leaves, lr=rate, momentum=0.9, weight_decay=5e-4)
+    average, step, found = [p.detach().clone() for p in leaves], 0, []
+    draws, probes = _draws(np.flatnonzero(given >= 0), size, rng), ProbeRows(*probe)
+    eye = torch.eye(len(params[-1]), dtype=torch.float64)
+
+    def rows_of(rows, codes):
+        return torch.tensor(scale(X[rows])).double(), eye[torch.tensor(codes)]
+
+    def logits(p, x):
+        return (torch.relu(x @ p[0] + p[1]) if len(p) == 4 else x) @ p[-2] + p[-1]
+
+    def cross(p, x, targets):
+        return -(targets * torch.log_softmax(logits(p, x), dim=1)).sum(dim=1)
+
+    for cycle in range(n_cycles):
+        length = round(first * 1.5**cycle)
+        for k in range(length):
+            lr = rate * 0.9**cycle * 0.5 * (1 + np.cos(np.pi * k / length))
+            rows = next(draws)
+            x, y = rows_of(rows, given[rows])
+            view = x + torch.tensor(0.1 * scale.unit * rng.standard_normal(x.shape))
+            with torch.no_grad():
+                views = [
+                    z / (z**2).mean().sqrt() for z in (logits(leaves, x), logits(leaves, view))
+                ]
+                g = (sum(torch.softmax(z, dim=1) for z in views) / 2) ** 2
+                g = g / g.sum(dim=1, keepdim=True)
+                fixed = torch.softmax(logits(leaves, x), dim=1)
+            probe_x, probe_y = rows_of(*probes.interleaved(size, rng))
+            omega = torch.full((size,), 1 / size, dtype=torch.float64, requires_grad=True)
+            lam = torch.full((size,), 0.9, dtype=torch.float64, requires_grad=True)
+            targets = lam[:, None] * y + (1 - lam[:, None]) * g
+            slopes = torch.autograd.grad(
+                (omega * cross(leaves, x, targets)).sum(), leaves, create_graph=True
+            )
+            momentum = [sgd.state[p].get("momentum_buffer", 0 * p) for p in leaves]
+            ahead = [
+                p - 0.1 * (0.9 * m + s) for p, m, s in zip(leaves, momentum, slopes, strict=True)
+            ]
+            domega, dlam = torch.autograd.grad(cross(ahead, probe_x, probe_y).mean(), (omega, lam))
+            omega = torch.relu(-domega)
+            omega, choice = omega / (omega.sum() + 1e-5), (dlam < 0).double()
+            found.append((rows, size * omega.numpy(), choice.numpy()))
+            star = choice[:, None] * y + (1 - choice[:, None]) * g
+            loss = cross(leaves, x, star).mean() / 2
+            loss = loss + (omega * cross(leaves, x, 0.9 * y + 0.1 * g)).sum() / 2
+            log_view = torch.log_softmax(logits(leaves, view), dim=1)
+            loss = loss + 20 * (fixed * (fixed.log() - log_view)).sum(dim=1).mean()
+            anchor_x, anchor_y = rows_of(*probes.drawn(size, rng))
+            pool, labels = torch.cat([anchor_x, x, view]), torch.cat([anchor_y, g, g])
+            beta = rng.beta(0.5, 0.5, size=(3 * size, 1))
+            order = torch.tensor(rng.permutation(3 * size))
+            beta = torch.tensor(np.maximum(beta, 1 - beta))
+            pool, labels = (beta * v + (1 - beta) * v[order] for v in (pool, labels))
+            mixtures = cross(leaves, pool, labels)
+            loss = loss + mixtures[:size].mean() + 5 * mixtures[size:].mean()
+            sgd.param_groups[0]["lr"] = lr
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            step += 1
+            keep = min(0.999, (1 + step) / (10 + step))
+            average = [
+                keep * a + (1 - keep) * p.detach() for a, p in zip(average, leaves, strict=True)
+            ]
+    return [a.numpy() for a in average], found
+
+
+@pytest.mark.parametrize("hidden", [None, 4])
+def test_training_is_algorithm_1_by_autograd(hidden):
+    torch = pytest.importorskip("torch")
+    rng = np.random.RandomState(0)
+    params = problem(hidden, seed=4)[0]
+    X = rng.standard_normal((20, 4))
+    given = np.where(np.arange(20) < 3, -1, rng.randint(3, size=20))
+    probe, scale = (np.arange(4), np.array([0, 1, 2, 2])), fit_scale(X, 16.0)
+    average, steps = literal_training(
+        torch, params, scale, X, given, probe, np.random.RandomState(1), 6, 2, 4, 0.02
+    )
+    assert len(steps) == 4 + 6
+    found = train_head(
+        [p.astype(np.float32) for p in params],
+        scale,
+        X,
+        given,
+        probe,
+        n_cycles=2,
+        cycle_length=4,
+        learning_rate=0.02,
+        batch_size=6,
+        rng=np.random.RandomState(1),
+    )
+    for a, b in zip(found.params, average, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    for i in range(3, 20):
+        of_row = [
+            (w, c)
+            for rows, w, c in zip(*zip(*steps, strict=True), strict=True)
+            for w, c in zip(w[rows == i], c[rows == i], strict=True)
+        ]
+        np.testing.assert_allclose(found.omega[i], np.mean([w for w, _ in of_row]), atol=1e-3)
+        np.testing.assert_allclose(found.choice[i], np.mean([c for _, c in of_row]), atol=1e-6)
+    assert np.isnan(found.omega[:3]).all()

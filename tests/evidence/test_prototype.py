@@ -157,8 +157,10 @@ def test_weights_are_averages_that_no_single_row_rules():
     np.testing.assert_allclose(soft.positive, 1 / N)
     np.testing.assert_allclose(soft.negative, 1 / N)
     # One noisy row in a thousand, no confident one.
-    lone = pair_weights(np.arange(1000) > 0, np.zeros(1000, dtype=bool), np.ones(1000), 1.0)
+    rows = np.arange(1000) > 0, np.zeros(1000, dtype=bool), np.ones(1000), 1.0
+    lone = pair_weights(*rows, limit=10)
     assert lone.negative[0] == 10 / 1000 and not lone.confident.any()
+    assert pair_weights(*rows).negative[0] == 1
 
 
 # Embedding and training
@@ -285,6 +287,18 @@ def test_single_rows_empty_classes_and_duplicates():
     for rows in (slice(0, 1), slice(0, 3), np.flatnonzero(given != 2), np.zeros(40, dtype=int)):
         model, _, _, proba = train(X[rows], given[rows], clean[rows])
         assert np.isfinite(model.clean_proba(X[rows], proba, given[rows])).all()
+
+
+def test_long_gradients_are_shortened():
+    X, _, given, clean = problem()
+    start = train(X, given, clean, n_epochs=1)[0]
+    far = Prototypes(start.embedding, [30 * p for p in start.params])
+    # One step of momentum: its length is that of the gradient times the rate.
+    settings = {"n_epochs": 1, "weight_decay": 0.0, "learning_rate": 0.5}
+    model, n_steps, _, _ = train(X[:8], given[:8], clean[:8], start=far, **settings)
+    pairs = zip(model.params, far.params, strict=True)
+    move = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in pairs))
+    assert n_steps == 1 and move == pytest.approx(0.5 * 2, rel=1e-3)
 
 
 # Calibration

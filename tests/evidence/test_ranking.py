@@ -108,10 +108,18 @@ def test_classes_without_a_trusted_row_are_not_judged():
 
 
 def test_trusted_rows_that_teach_nothing_do_not_judge():
-    noise = RNG.standard_normal((12, 3))
+    # Without its own label, a row of a balanced class is likelier of another class.
+    alike = np.ones((12, 3)), np.zeros((12, 2))
+    assert fit_trusted_judges(*alike, np.arange(12) % 2) is None
+    X, scores, truth = blobs()
+    assert fit_trusted_judges(X, scores, truth) is not None
+    assert fit_trusted_judges(X, scores, truth, np.zeros(90, np.int64)) is None
+
+
+def test_groups_are_left_out_together():
+    X, scores, truth = (np.repeat(part, 5, axis=0) for part in blobs(3, 12, noise=3.0))
     judges = [
-        fit_trusted_judges(noise, np.zeros((12, 2)), np.arange(12) % 2),
-        fit_trusted_judges(noise[:2], np.zeros((2, 2)), np.arange(2)),
+        fit_trusted_judges(X, scores, truth, groups) for groups in (None, np.repeat(range(12), 5))
     ]
-    for judge in judges:
-        assert judge is None or judge.slope > 0
+    errors = [judge.model.alpha_errors_.min() for judge in judges]
+    assert errors[0] < 0.1 * errors[1]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.datasets import make_blobs
 from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -154,3 +155,29 @@ def test_the_default_takes_trusted_rows():
     purifier = AutoPurifier().fit(X, NOISY, trusted=TRUSTED)
     assert isinstance(purifier.purifier_, LeastSquaresMetaPurifier)
     assert np.mean(purifier.transduction_ == TRUTH) > 0.87
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_few_rows_of_overlapping_classes_are_not_harmed(rate):
+    harm = []
+    for n, spread in ((60, 6), (150, 10), (150, 4)):
+        for seed in range(3):
+            rows, truth = make_blobs(n, 5, centers=3, cluster_std=spread, random_state=seed)
+            rng = np.random.default_rng(seed)
+            noisy = np.where(rng.random(n) < rate, (truth + 1) % 3, truth)
+            found = AutoPurifier().fit(rows, noisy).transduction_
+            harm.append(np.mean(noisy == truth) - np.mean(found == truth))
+    assert max(harm) < 0.04 and np.mean(harm) < 0.01
+
+
+def test_labels_left_alone_are_so_in_all_their_forms():
+    y = RNG.permutation(TRUTH)
+    samples = AutoPurifier(QUICK).fit_transform(X, y)
+    np.testing.assert_array_equal(samples.proba, np.eye(4)[y])
+    assert "wrong" not in AutoPurifier(QUICK).fit(X, y).reason_
+
+
+def test_rows_in_a_regular_order(monkeypatch):
+    monkeypatch.setattr(auto, "_MAX_ROWS", 200)
+    purifier = AutoPurifier(QUICK).fit(X[:600], TRUTH[:600])
+    assert {c.log_likelihood > -1 for c in purifier.candidates_} == {True}

@@ -113,7 +113,7 @@ def test_later_rows(settings):
     predicted = purifier.transform(new)
     assert set(predicted.status) == {"predicted"} and accuracy(predicted) > 0.3
     purified = purifier.transform(LabelledSamples(new, NOISY))
-    assert np.mean(purified.labels == first.labels) > 0.85
+    assert np.mean(purified.labels == first.labels) > 0.7
     copy = pickle.loads(pickle.dumps(purifier))
     np.testing.assert_array_equal(copy.transform(new).proba, predicted.proba)
     assert clone(purifier).get_params() == purifier.get_params()
@@ -163,7 +163,8 @@ def test_in_a_pipeline_with_the_others(solver):
 
 
 def test_groups_and_estimator():
-    twice, y = np.vstack([X, X]), np.append(NOISY, NOISY)
+    noisy = np.where(RNG.random(600) < 0.4, RNG.integers(0, 4, 600), TRUTH)
+    twice, y = np.vstack([X, X]), np.append(noisy, noisy)
     groups = np.tile(np.arange(600), 2)
     leaky = LeastSquaresMetaPurifier().fit(twice, y)
     purifier = LeastSquaresMetaPurifier(estimator=LeaveOneOutRidge("linear"))
@@ -182,3 +183,41 @@ def test_when_all_rows_are_trusted():
     np.testing.assert_array_equal(samples.labels, TRUTH)
     with pytest.raises(ValueError, match="expected rows with a given label that are not trusted"):
         LeastSquaresMetaPurifier("paper").fit(X, TRUTH, trusted=everything)
+
+
+@pytest.mark.parametrize("batch_size", [None, 200])
+def test_the_papers_solver_judges_rows_of_another_library(batch_size, xp):
+    purifier = LeastSquaresMetaPurifier("paper", batch_size=batch_size)
+    expected = purifier.fit(X, NOISY, trusted=TRUSTED).transform(X + 0.05)
+    found = purifier.transform(xp.asarray(X + 0.05))
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    there = clone(purifier).fit(xp.asarray(X), NOISY, trusted=TRUSTED).transform(X + 0.05)
+    assert np.mean(there.labels == expected.labels) > 0.98
+
+
+def test_nothing_of_an_earlier_fit_stays():
+    purifier = LeastSquaresMetaPurifier(n_refits=0).fit(X, NOISY, trusted=TRUSTED)
+    assert purifier.trusted_weight_ >= 1
+    purifier.set_params(solver="paper").fit(X, NOISY, trusted=TRUSTED)
+    fresh = LeastSquaresMetaPurifier("paper").fit(X, NOISY, trusted=TRUSTED)
+    assert sorted(vars(purifier)) == sorted(vars(fresh))
+
+
+@pytest.mark.parametrize("case", ["one noisy row", "equal noisy rows"])
+def test_noisy_rows_without_spread(case):
+    trusted = np.arange(600) > (0 if case == "one noisy row" else 3)
+    rows = X.copy()
+    rows[~trusted] = X[0]
+    samples = LeastSquaresMetaPurifier("paper").fit_transform(
+        rows, np.where(trusted, TRUTH, NOISY), trusted=trusted
+    )
+    assert np.isfinite(samples.proba).all()
+
+
+def test_labels_all_verified_leave_prediction_to_the_evidence():
+    y = np.full(600, -1)
+    y[:12] = TRUTH[:12]
+    purifier = LeastSquaresMetaPurifier(missing_label=-1)
+    samples = purifier.fit_transform(3 * X, y, trusted=y >= 0)
+    evidence = LeaveOneOutRidge().fit(3 * X[:12], TRUTH[:12]).predict(3 * X)
+    assert np.mean(samples.labels == TRUTH) > np.mean(evidence == TRUTH) - 0.05
