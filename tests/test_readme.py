@@ -18,7 +18,7 @@ def split_numbers(text):
 
 def test_the_examples_print_what_the_readme_says():
     blocks = BLOCK.findall(README.read_text(encoding="utf-8"))
-    assert [language for language, _ in blocks] == ["python", "", "python", ""]
+    assert [language for language, _ in blocks] == ["python", ""] * 3
     namespace = {}
     for (_, code), (_, printed) in zip(blocks[::2], blocks[1::2], strict=True):
         out = io.StringIO()
