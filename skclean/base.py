@@ -73,6 +73,8 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
     """
 
     _parameter_constraints: dict = {}
+    #: Whether clean_proba are probabilities, so that their sum is a number of labels.
+    _tells_how_many = True
 
     def fit(self, X: Any, y: Any = None, *, trusted: Any = None, groups: Any = None) -> Self:
         """Learn which labels are wrong.
@@ -170,10 +172,11 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         """
         check_is_fitted(self)
         rows = self._purified
-        if rows.clean_proba is None:
+        if rows.clean_proba is None or not self._tells_how_many:
+            found = "none" if rows.clean_proba is None else "a ranking"
             raise ValueError(
-                f"{type(self).__name__}: expected a cleaner that gives clean_proba, got none from "
-                "this fit; do use another cleaner, e.g. TransitionCleaner."
+                f"{type(self).__name__}: expected a cleaner whose clean_proba are probabilities, "
+                f"got {found} from this fit; do use another cleaner, e.g. TransitionCleaner."
             )
         flagged = ~np.isin(rows.status_codes, (KEPT, TRUSTED))
         informative = getattr(self, "informative_", True)

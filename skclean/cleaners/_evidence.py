@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, take_rows
+from skclean._array import array_namespace, is_numpy, take_rows
 from skclean._validation import HasMethods, Interval
 from skclean.base import BaseCleaner
 from skclean.evidence.fit import fit_evidence
@@ -30,7 +30,7 @@ class EvidenceCleaner(BaseCleaner):
         ----------
         given : ndarray of shape (n,), int
             Labels in 0 to C - 1, -1 where missing.
-        proba : array of shape (n, C)
+        proba : array-like of shape (n, C)
             NumPy, CuPy or torch. `TransitionCleaner` expects probabilities that have not seen the
             given labels.
         features : None
@@ -46,6 +46,7 @@ class EvidenceCleaner(BaseCleaner):
         ValueError
             If a parameter, a label or a probability is out of range, or shapes do not match.
         """
+        proba = np.asarray(proba) if is_numpy(proba) else proba
         given = self._check_assessed(given, proba)
         clean, rows = np.full(len(given), np.nan), np.flatnonzero(given >= 0)
         clean[rows] = self._assess(given[rows], take_rows(proba, rows))

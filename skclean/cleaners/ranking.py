@@ -99,6 +99,7 @@ class RankingCleaner(EvidenceCleaner):
     True
     """
 
+    _tells_how_many = False
     _parameter_constraints: dict = {
         **{k: v for k, v in EvidenceCleaner._parameter_constraints.items() if k != "threshold"},
         "confidence": [Interval(Real, 0, 1, closed="both")],

@@ -216,7 +216,7 @@ class AutoPurifier(BaseCleaner):
             f"{len(samples)} rows, {samples.n_features} features, {len(samples.classes)} classes, "
             f"{trusted} trusted rows."
         ]
-        if self.informative_ and np.isfinite(wrong):
+        if self.informative_ and np.isfinite(wrong) and self.purifier_._tells_how_many:
             pattern = "" if len(T) == 2 else f", {pattern}"
             said.append(f"About {100 * wrong:.1f} % of the labels are wrong{pattern}.")
         return said

@@ -132,3 +132,10 @@ def test_wrong_parameters():
     for settings in ({"threshold": 1.5}, {"threshold": -0.1}, {"class_aware": "yes"}):
         with pytest.raises(ValueError, match=next(iter(settings))):
             GMMCleaner(**settings).fit(*load_iris(return_X_y=True))
+
+
+def test_assess_takes_lists():
+    proba = [[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]] * 10
+    given = [0, 1, 1] * 10
+    found = GMMCleaner().assess(given, proba)
+    np.testing.assert_array_equal(found, GMMCleaner().assess(np.array(given), np.array(proba)))

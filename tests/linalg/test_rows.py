@@ -208,3 +208,10 @@ def test_many_rows_quickly(rng):
     seconds = time.perf_counter() - start
     np.testing.assert_array_equal(rows, order)
     assert seconds < 4  # .4 s when nothing else runs; a square number of pairs would take hours
+
+
+def test_rows_too_far_out_to_square_are_no_rows_of_the_fit(rng):
+    X = rng.standard_normal((50, 4))
+    index = RowIndex(X, np.arange(50), np.zeros(50, dtype=np.int64))
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert (index.match(X[:3] * 1e200, np.zeros(3, dtype=np.int64)) < 0).all()

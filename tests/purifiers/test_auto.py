@@ -11,6 +11,7 @@ from skclean import (
     LabelledSamples,
     LeastSquaresMetaPurifier,
     PurifiedClassifier,
+    RankingCleaner,
     TransitionCleaner,
 )
 from skclean.evidence import LeaveOneOutRidge
@@ -181,3 +182,8 @@ def test_rows_in_a_regular_order(monkeypatch):
     monkeypatch.setattr(auto, "_MAX_ROWS", 200)
     purifier = AutoPurifier(QUICK).fit(X[:600], TRUTH[:600])
     assert {c.log_likelihood > -1 for c in purifier.candidates_} == {True}
+
+
+def test_a_ranking_tells_no_number_of_wrong_labels():
+    purifier = AutoPurifier([("ranking", RankingCleaner())]).fit(X, NOISY)
+    assert "wrong" not in purifier.reason_ and "only candidate" in purifier.reason_
