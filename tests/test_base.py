@@ -456,5 +456,7 @@ def test_a_cleaner_without_clean_proba_has_no_audit(blobs):
     assert cleaner.audit().n_labels == 300 and 0 < cleaner.noise_rate_ < 1
     cleaner.set_params(threshold=0.4).fit(X, y)
     assert not hasattr(cleaner, "noise_rate_") and not hasattr(cleaner, "clean_proba_")
-    with pytest.raises(ValueError, match="Silent: expected a cleaner whose clean_proba are probabilities, got none"):
+    with pytest.raises(
+        ValueError, match="Silent: expected a cleaner whose clean_proba are probabilities, got none"
+    ):
         cleaner.audit()

@@ -87,7 +87,7 @@ class CredibilityRelabeler(BaseCleaner):
             samples = self.cleaner_.fit_transform(samples, groups=groups)
         self.informative_ = getattr(self.cleaner_, "informative_", True)
         _check_proba(samples)
-        top = samples.proba.max(axis=1)
+        top = samples.proba.max(axis=1).astype(np.float64)
         self._range = float(top.min()), float(top.max())
         self.mixture_ = fit_two_gaussians(normalise(top, *self._range))
         purified = self._relabel(samples, judged=(KEPT, TRUSTED))
@@ -108,7 +108,7 @@ class CredibilityRelabeler(BaseCleaner):
         """New labels in the rows that are not of a status in `judged`."""
         _check_proba(samples)
         proba = samples.proba
-        top = normalise(proba.max(axis=1), *self._range)
+        top = normalise(proba.max(axis=1).astype(np.float64), *self._range)
         right = np.ones(len(proba))
         if self.mixture_.n_components == 2:
             # The posterior of two unequal variances turns back beyond one of the means.

@@ -31,7 +31,7 @@ def test_the_rule_by_its_definition(cleaner, threshold):
     judged = cleaner.fit_transform(X, GIVEN)
     relabeler = CredibilityRelabeler(threshold)
     samples = relabeler.fit_transform(judged)
-    top = judged.proba.max(axis=1)
+    top = judged.proba.max(axis=1).astype(np.float64)
     x = (top - top.min()) / (top.max() - top.min())
     m = relabeler.mixture_
     x = np.minimum(np.maximum(x, m.means[0]), m.means[1])
