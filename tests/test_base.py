@@ -457,6 +457,6 @@ def test_a_cleaner_without_clean_proba_has_no_audit(blobs):
     cleaner.set_params(threshold=0.4).fit(X, y)
     assert not hasattr(cleaner, "noise_rate_") and not hasattr(cleaner, "clean_proba_")
     with pytest.raises(
-        ValueError, match="Silent: expected a cleaner whose clean_proba are probabilities, got none"
+        ValueError, match="Silent: expected a cleaner whose clean_proba .* got none"
     ):
         cleaner.audit()
