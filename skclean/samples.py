@@ -255,6 +255,10 @@ class LabelledSamples:
         best = self.proba.argmax(axis=1)
         return best if self.given is None else np.where(self.given < 0, best, self.given)
 
+    def _given_codes(self):
+        """The given labels as positions, -1 in every row where the container carries none."""
+        return np.full(len(self), -1) if self.given is None else self.given
+
     def _require(self, codes):
         if codes is None:
             raise ValueError(

@@ -146,7 +146,7 @@ class GMMCleaner(EvidenceCleaner):
     def _purify(self, samples, proba, new=False):
         """Verdicts by the fitted mixture."""
         n = proba.shape[0]
-        given = np.full(n, -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         clean, rows = np.full(n, np.nan), np.flatnonzero(given >= 0)
         if len(rows):
             clean[rows] = self.mixture_.clean_proba(*_losses(proba, given))

@@ -216,7 +216,7 @@ class MetaReweighter(BaseCleaner):
 
     def _transform_samples(self, samples):
         n = len(samples)
-        given = np.full(n, -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         posterior = np.empty((n, len(samples.classes)), dtype=np.float32)
         for rows in blocks(n):
             posterior[rows] = self._head_proba(samples.features[rows, ...])

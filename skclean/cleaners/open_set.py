@@ -157,7 +157,7 @@ class OpenSetFilter(EvidenceCleaner):
         scores = self.evidence_.predict(samples, type(self).__name__)
         proba = self.evidence_.proba(scores)
         nearest, relative = self.gaussian_.distances(samples.features)
-        given = np.full(len(samples), -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         signals = self._signals(scores, proba, nearest, relative)
         inside = self._in_distribution(signals, proba, given)
         # What lies beyond all that the fit has seen needs no label to tell.
@@ -178,7 +178,7 @@ class OpenSetFilter(EvidenceCleaner):
         """The container with its labels, or the given ones, withheld in rows from elsewhere."""
         if samples.trusted is not None:
             inside[samples.trusted] = 1
-        given = np.full(len(samples), -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         codes = samples.label_codes if samples.purified else given
         if samples.proba is None or not samples.purified:
             soft = to_numpy(proba)

@@ -363,7 +363,7 @@ class PrototypeCleaner(EvidenceCleaner):
         """Verdicts by the trained prototypes."""
         n = len(samples)
         features = beside(samples.features, proba)
-        given = np.full(n, -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         clean = self.model_.clean_proba(features, proba, given)
         status = np.full(n, PREDICTED if new else UNKNOWN, dtype=np.int8)
         judged = given >= 0

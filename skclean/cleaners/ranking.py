@@ -167,14 +167,13 @@ class RankingCleaner(EvidenceCleaner):
     def _transform_samples(self, samples):
         scores = self.evidence_.predict(samples, type(self).__name__)
         proba = self.evidence_.proba(scores)
-        given = np.full(len(samples), -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         own, share = _agreement(self.model_, scores, proba, given)
         return self._purify(samples, scores, proba, own, share, new=True)
 
     def _purify(self, samples: Any, scores: Any, proba: Any, own, share, new: bool = False) -> Any:
         """Verdicts by the cutoffs, or by the judges where there are some."""
-        n = len(samples)
-        given = np.full(n, -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         clean = rank_proba(own, share, self.cutoffs_[given])
         if self.judges_ is not None:
             judged = self.judges_.clean_proba(samples.features, scores, np.maximum(given, 0))

@@ -173,13 +173,13 @@ class TransitionCleaner(EvidenceCleaner):
 
     def _transform_samples(self, samples):
         scores = self.evidence_.predict(samples, type(self).__name__)
-        given = np.full(len(samples), -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         return self._purify(samples, to_numpy(self.model_.posterior(scores, given)), new=True)
 
     def _purify(self, samples, posterior, new=False):
         """Verdicts by the posterior (n, C), which is written to."""
         n = len(posterior)
-        given = np.full(n, -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         if samples.trusted is not None:
             trusted = np.flatnonzero(samples.trusted)
             posterior[trusted] = 0

@@ -233,7 +233,7 @@ class AutoPurifier(BaseCleaner):
 
     def _leave_alone(self, samples: Any) -> Any:
         """The given labels where there are any, hard and soft, with what is known about them."""
-        given = np.full(len(samples), -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         proba, labelled = samples.proba.copy(), np.flatnonzero(given >= 0)
         proba[labelled] = 0
         proba[labelled, given[labelled]] = 1

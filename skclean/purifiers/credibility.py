@@ -114,7 +114,7 @@ class CredibilityRelabeler(BaseCleaner):
             # The posterior of two unequal variances turns back beyond one of the means.
             right = 1 - self.mixture_.smaller_proba(np.clip(top, *self.mixture_.means))
         best, status = proba.argmax(axis=1), samples.status_codes.copy()
-        given = np.full(len(proba), -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         wrong = ~np.isin(status, judged)
         credible = right > self.threshold
         status[wrong] = np.where(credible, CORRECTED, UNKNOWN)[wrong]

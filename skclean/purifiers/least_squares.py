@@ -197,7 +197,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
     def _transform_samples(self, samples):
         if self._corrections is None:
             return super()._transform_samples(samples)
-        given = np.full(len(samples), -1) if samples.given is None else samples.given
+        given = samples._given_codes()
         return self._purify(samples, self._play(samples, given), new=True)
 
     def _new_evidence(self, samples, groups, **targets):
