@@ -137,8 +137,7 @@ class TransitionCleaner(EvidenceCleaner):
 
     def _fit_first(self, samples, groups):
         """Evidence and model from the given labels: posterior (n, C), weights of rows or None."""
-        self._fit_evidence(samples, groups)
-        self.informative_ = self._informative(samples)
+        self.evidence_ = self._new_evidence(samples, groups)
         return self._fit_model(samples), None
 
     def _fit_model(self, samples, transition=None):
@@ -152,7 +151,7 @@ class TransitionCleaner(EvidenceCleaner):
             None if samples.trusted is None else samples.trusted[labelled],
         )
         if transition is None:
-            limits["informative"] = self._informative(samples)
+            self.informative_ = limits["informative"] = self._informative(samples)
             limits["temperature"] = self.evidence_.fitted_temperature(samples.given)
             self.model_, gamma = fit_supported(*rows, **limits)
         else:

@@ -220,16 +220,15 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
             posterior = self._fit_model(part)
             if best is not None and self.model_.log_likelihood <= best[1].log_likelihood:
                 break
-            best = self.evidence_, self.model_, posterior
+            best = self.evidence_, self.model_, posterior, self.informative_
             self.trusted_weight_ = float(weight)
         weight = _weights(samples, self.trusted_weight_)
         if part is samples:
-            self.evidence_, self.model_, posterior = best
+            self.evidence_, self.model_, posterior, self.informative_ = best
         else:
             del best
             self.evidence_ = self._new_evidence(samples, groups, weight=weight)
             posterior = self._fit_model(samples)
-        self.informative_ = self._informative(samples)
         return posterior, weight
 
     def _fit_paper(self, samples, groups):
