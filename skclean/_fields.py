@@ -96,6 +96,8 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
         fields["weight"] = check_weight(fields["weight"], n, _NAME)
     if fields["trusted"] is not None:
         fields["trusted"] = check_trusted(fields["trusted"], given, n, _NAME)
+    if fields["readable"] is not None:
+        fields["readable"] = _check_mask(fields["readable"], n, "readable", _NAME)
     if fields["status_codes"] is not None:
         fields["status_codes"] = check_status(fields["status_codes"], n, _NAME)
     fields["label_codes"] = _label_codes(fields, n, n_classes)
@@ -161,13 +163,7 @@ def check_weight(values: Any, n: int, name: str) -> np.ndarray:
 
 def check_trusted(trusted: Any, given: np.ndarray | None, n: int, name: str) -> np.ndarray:
     """A boolean mask of the rows whose given label is known to be right; ValueError otherwise."""
-    trusted = to_numpy(trusted)
-    if trusted.dtype != bool:
-        raise ValueError(
-            f"{name}: expected trusted as a boolean mask of {n} rows, got {trusted.dtype} of "
-            f"shape {trusted.shape}; do pass a mask: numpy.isin(numpy.arange({n}), rows)."
-        )
-    trusted = _one_per_row(trusted, n, "trusted", name)
+    trusted = _check_mask(trusted, n, "trusted", name)
     unlabelled = trusted if given is None else trusted & (given < 0)
     if unlabelled.any():
         raise ValueError(
@@ -175,6 +171,16 @@ def check_trusted(trusted: Any, given: np.ndarray | None, n: int, name: str) -> 
             f"{int(np.argmax(unlabelled))}; do label it or take it out of trusted."
         )
     return trusted
+
+
+def _check_mask(mask, n, field, name):
+    mask = to_numpy(mask)
+    if mask.dtype != bool:
+        raise ValueError(
+            f"{name}: expected {field} as a boolean mask of {n} rows, got {mask.dtype} of "
+            f"shape {mask.shape}; do pass a mask: numpy.isin(numpy.arange({n}), rows)."
+        )
+    return _one_per_row(mask, n, field, name)
 
 
 def check_status(status: Any, n: int, name: str) -> np.ndarray:

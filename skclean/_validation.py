@@ -20,6 +20,7 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "check_columns",
     "check_given_matches",
     "check_groups",
     "open_features",
@@ -110,6 +111,17 @@ def open_features(X: Any, *, estimator: Any, reset: bool) -> Any:
     _check_names(estimator, X.feature_names, reset)
     _check_n_features(estimator, features, reset=reset)
     return check_array(features, estimator=estimator, input_name="X", **checks)
+
+
+def check_columns(X: Any, *, estimator: Any, reset: bool) -> None:
+    """Set `n_features_in_` and `feature_names_in_` by an array or DataFrame (n, d), or check them.
+
+    Raises
+    ------
+    ValueError
+        If their number or names are not those of the fit.
+    """
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
 
 
 def check_given_matches(samples: LabelledSamples, y: Any, estimator: Any) -> None:
@@ -239,7 +251,10 @@ def _check_two_classes(samples, name):
             f"{name}: expected a container with given labels, got one without; do pass y. "
             f"This {name} estimator requires y to be passed, but the target y is None"
         )
-    present = np.unique(samples.given[samples.given >= 0])
+    labelled = samples.given >= 0
+    if samples.readable is not None:
+        labelled = labelled & samples.readable
+    present = np.unique(samples.given[labelled])
     if len(present) < 2:
         found = f"one class, {shown(samples.classes[present[0]])}" if len(present) else "no label"
         raise ValueError(

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skclean._fields import KEPT, STATUSES, TRUSTED
+from skclean._fields import KEPT, STATUSES, TRUSTED, UNKNOWN
 from skclean._output import TransformsSamples
 from skclean._validation import check_groups, open_samples
 from skclean.decision.summary import LabelAudit, audit_labels
@@ -143,6 +143,9 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         check_is_fitted(self)
         samples = open_samples(X, estimator=self, reset=False, require_labels=False)
         samples = samples._with_classes(self.classes_, type(self).__name__)
+        return _spread(samples, self._transform_readable)
+
+    def _transform_readable(self, samples):
         seen = self._rows.match(samples.features, samples.given)
         seen[self._trust_changed(samples, seen)] = -1
         new = np.flatnonzero(seen < 0)
@@ -193,7 +196,8 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
             reset=True,
             require_labels=True,
         )
-        purified = self._fit_samples(samples, check_groups(groups, len(samples), self))
+        groups = check_groups(groups, len(samples), self)
+        purified = _spread(samples, self._fit_samples, groups)
         self.classes_ = purified.classes
         self.label_distributions_ = purified.proba
         self.transduction_ = purified.labels
@@ -207,7 +211,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
                 delattr(self, attribute)
         # The features of the fit are not kept: the index knows its rows by their projections.
         self._purified = purified._replace(features=np.empty((len(purified), 0)), inputs=None)
-        self._sets_weight = purified.weight is not samples.weight
+        self._sets_weight = not np.array_equal(purified.weight, samples.weight)
         self._rows = RowIndex(samples.features, _outcomes(purified), purified.given)
         return purified
 
@@ -237,6 +241,25 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _spread(samples, judge, *rowwise):
+    """The rows that could be read, judged by themselves, among those that could not."""
+    if samples.readable is None or samples.readable.all():
+        return judge(samples, *rowwise)
+    rows, blank = np.flatnonzero(samples.readable), np.flatnonzero(~samples.readable)
+    judged = judge(samples[rows], *(None if v is None else v[rows] for v in rowwise))
+    n_classes = len(judged.classes)
+    nothing = {
+        "given": samples._given_codes()[blank],
+        "label_codes": np.zeros(len(blank), dtype=np.int64),
+        "status_codes": np.full(len(blank), UNKNOWN, dtype=np.int8),
+        "proba": np.full((len(blank), n_classes), 1 / n_classes, dtype=judged.proba.dtype),
+        "trusted": None if samples.trusted is None else samples.trusted[blank],
+        "weight": None if samples.weight is None else samples.weight[blank],
+    }
+    parts = [(rows, judged._as_dict()), (blank, dict.fromkeys(_RESULT_FIELDS) | nothing)]
+    return samples._replace(**_merge(parts, len(samples)))
 
 
 def _outcomes(purified):

@@ -25,6 +25,7 @@ from skclean._validation import (
     check_given_matches,
     open_features,
     open_samples,
+    take_any_rows,
 )
 from skclean.samples import LabelledSamples
 
@@ -136,7 +137,10 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
                 rows = np.flatnonzero(samples.known)
                 return take_rows(samples.features, rows), samples.classes[samples._codes()[rows]]
             y = None
-        return samples.features, y
+        if samples.readable is None:
+            return samples.features, y
+        rows = np.flatnonzero(samples.readable)
+        return take_rows(samples.features, rows), None if y is None else take_any_rows(y, rows)
 
     def _wrapped(self):
         # Validation makes the identity check its input as any other transformer does.

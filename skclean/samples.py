@@ -22,6 +22,7 @@ _ROW_FIELDS = (
     "in_distribution_proba",
     "weight",
     "trusted",
+    "readable",
     "index",
 )
 _FIELDS = (*_ROW_FIELDS, "classes", "feature_names")
@@ -65,6 +66,9 @@ class LabelledSamples:
         Weight of the row in training, at least 0.
     trusted : array-like of bool of shape (n,) or None
         Rows whose given label is known to be right.
+    readable : array-like of bool of shape (n,) or None
+        False in rows whose input could not be read, so that their features mean nothing: no step
+        judges such a row or learns from it, and its status is unknown. None: all could be read.
     missing_label : "auto", None or a label, default="auto"
         What marks a missing label in `y`. None, NaN and pandas.NA always do. "auto" reads -1 as
         missing too, with a warning, if at least two other classes remain and `classes` does not
@@ -107,6 +111,7 @@ class LabelledSamples:
     in_distribution_proba: Any
     weight: Any
     trusted: Any
+    readable: Any
     index: Any
     classes: Any
     feature_names: Any
@@ -126,6 +131,7 @@ class LabelledSamples:
         in_distribution_proba: Any = None,
         weight: Any = None,
         trusted: Any = None,
+        readable: Any = None,
         missing_label: Any = "auto",
     ) -> None:
         fields = _fields.open_features(features)
@@ -144,7 +150,7 @@ class LabelledSamples:
             )
         fields.update(inputs=inputs, given=given, classes=classes, trusted=trusted)
         fields.update(proba=proba, clean_proba=clean_proba, right_proba=right_proba, weight=weight)
-        fields["in_distribution_proba"] = in_distribution_proba
+        fields.update(in_distribution_proba=in_distribution_proba, readable=readable)
         fields.update(status_codes=status, label_codes=None)
         if labels is not None:
             fields["label_codes"], _ = _labels.encode_labels(labels, classes=classes, name=_NAME)
@@ -213,15 +219,22 @@ class LabelledSamples:
 
     @property
     def status(self) -> np.ndarray | None:
-        """Status name of each row, shape (n,)."""
-        return None if self.status_codes is None else np.asarray(STATUSES)[self.status_codes]
+        """Status name of each row, shape (n,).
+
+        Before purification it is None, or kept and unknown where rows could not be read.
+        """
+        codes = self.status_codes
+        if codes is None and self.readable is not None:
+            codes = np.where(self.readable, _fields.KEPT, _fields.UNKNOWN)
+        return None if codes is None else np.asarray(STATUSES)[codes]
 
     @property
     def known(self) -> np.ndarray:
         """Mask of shape (n,) of the rows whose label may be trained on: status not unknown."""
-        if self.status_codes is not None:
-            return self.status_codes != _fields.UNKNOWN
-        return self._known_codes() >= 0
+        if self.status_codes is None:
+            return self._known_codes() >= 0
+        known = self.status_codes != _fields.UNKNOWN
+        return known if self.readable is None else known & self.readable
 
     def labels_or_missing(self) -> np.ndarray:
         """Hard labels of shape (n,), -1 in rows of status unknown or without a label.
@@ -241,11 +254,12 @@ class LabelledSamples:
         return None if self.given is None else _labels.decode_labels(self.given, self.classes)
 
     def _known_codes(self):
-        if not self.purified:
-            return self._require(self.given)
+        codes = self.label_codes if self.purified else self._require(self.given)
+        if self.readable is not None:
+            codes = np.where(self.readable, codes, -1)
         if self.status_codes is None:
-            return self.label_codes
-        return np.where(self.status_codes == _fields.UNKNOWN, -1, self.label_codes)
+            return codes
+        return np.where(self.status_codes == _fields.UNKNOWN, -1, codes)
 
     def _codes(self):
         if self.purified:
@@ -396,7 +410,7 @@ class LabelledSamples:
                 "do move them: samples.with_features(samples.features.get()) for CuPy, .cpu() for "
                 "torch."
             )
-        if self.given is not None or self.purified:
+        if self.given is not None or self.status is not None or self.purified:
             warnings.warn(
                 f"{_NAME}: a bare array is made of the features, the labels are lost; read "
                 ".features where that is meant, or wrap the transformer in OnFeatures.",
