@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         TransitionCleaner,
     )
     from skclean.compose import OnFeatures, PurifiedClassifier
+    from skclean.embeddings import SSLFeaturizer
     from skclean.purifiers import AutoPurifier, CredibilityRelabeler, LeastSquaresMetaPurifier
     from skclean.samples import LabelledSamples
 
@@ -32,6 +33,7 @@ __all__ = [
     "PrototypeCleaner",
     "PurifiedClassifier",
     "RankingCleaner",
+    "SSLFeaturizer",
     "TransitionCleaner",
     "__version__",
 ]
@@ -50,12 +52,14 @@ _HOMES = {
     "PrototypeCleaner": "skclean.cleaners",
     "PurifiedClassifier": "skclean.compose",
     "RankingCleaner": "skclean.cleaners",
+    "SSLFeaturizer": "skclean.embeddings",
     "TransitionCleaner": "skclean.cleaners",
 }
 _SUBPACKAGES = (
     "cleaners",
     "compose",
     "datasets",
+    "embeddings",
     "evidence",
     "exceptions",
     "metrics",

@@ -1,4 +1,4 @@
-"""Warnings of skclean."""
+"""Warnings and errors of skclean."""
 
 
 class LabelsDroppedWarning(UserWarning):
@@ -7,3 +7,7 @@ class LabelsDroppedWarning(UserWarning):
 
 class NothingToSeparateWarning(UserWarning):
     """The labels show no second group: every row is kept, because nothing looks wrong."""
+
+
+class ImageReadError(ValueError):
+    """Images cannot be read, or differ in size: the message names their rows and files."""

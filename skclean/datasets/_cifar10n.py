@@ -1,15 +1,13 @@
 """CIFAR-10N: the 50,000 training images of CIFAR-10 with labels that people gave them."""
 
-import os
 import tarfile
-import tempfile
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
 
+from skclean._files import replacing
 from skclean.datasets._base import get_data_home
 from skclean.datasets._download import RemoteFile, fetch_file
 from skclean.datasets._pickle import load_arrays
@@ -155,7 +153,8 @@ def _read_images(folder, subset, options):
         content = {}
         for name, members in _MEMBERS.items():
             content[f"{name}_images"], content[f"{name}_target"] = _unpack(archive, members)
-        _save_arrays(arrays, content)
+        with replacing(arrays) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **content)
         if not placed_by_hand:
             archive.unlink()
     with np.load(arrays, allow_pickle=False) as content:
@@ -177,17 +176,6 @@ def _unpack(archive, members):
                 )
     pixels = np.concatenate(images).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(pixels), np.concatenate(target)
-
-
-def _save_arrays(path, content):
-    """Write an npz file under a temporary name and rename it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **content)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _read_labels(path, target, noise):

@@ -1,8 +1,6 @@
 """Fetch a file over the network, check it, and put it in place in one step."""
 
 import hashlib
-import os
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -10,6 +8,8 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
+
+from skclean._files import replacing
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without an answer
@@ -72,14 +72,9 @@ def fetch_file(remote, folder, *, download_if_missing=True, n_retries=3, delay=1
             f"{remote.filename}: expected {path} to exist, got no such file; do call with "
             f"download_if_missing=True, or put there the file from {remote.url}."
         )
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{remote.filename}.")
-    os.close(handle)
-    try:
+    with replacing(path) as temporary:
         digest = _download(remote, temporary, n_retries, delay)
         _check_digest(remote, digest, f"a download from {remote.url}", "try again later")
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return path
 
 

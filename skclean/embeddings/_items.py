@@ -1,0 +1,173 @@
+"""Sources of images that are read one by one: files and datasets."""
+
+import traceback
+from typing import Any
+
+import numpy as np
+
+from skclean._fields import open_rows
+from skclean.embeddings._pixels import (
+    decode,
+    header_shape,
+    is_loaded_instance,
+    item_pixels,
+)
+from skclean.embeddings._source import BATCHES_AHEAD, ImageSource, check_like, thread_count
+from skclean.exceptions import ImageReadError
+
+
+class ImageItems:
+    """Rows of a dataset of images as a duck array; nothing is read until a row is.
+
+    Parameters
+    ----------
+    dataset : object with ``__len__`` and ``__getitem__``
+        Items as in `open_images`.
+    rows : ndarray of int or None
+        Positions in the dataset; None takes all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skclean.embeddings.images import ImageItems
+    >>> items = ImageItems([np.zeros((8, 8)), np.ones((8, 8)), np.zeros((8, 8))])
+    >>> items[1:].shape
+    (2,)
+    """
+
+    def __init__(self, dataset: Any, rows: np.ndarray | None = None) -> None:
+        self.dataset = dataset
+        self.rows = np.arange(len(dataset)) if rows is None else rows
+
+    @property
+    def shape(self) -> tuple[int]:
+        """``(n,)``."""
+        return (len(self.rows),)
+
+    @property
+    def ndim(self) -> int:
+        """1."""
+        return 1
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)):
+            return self.dataset[int(self.rows[key])]
+        return ImageItems(self.dataset, self.rows[open_rows(key, len(self))])
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError(
+            "ImageItems: expected rows to be read one by one, got a conversion to an array, which "
+            "would read them all; do index it, or pass it to an estimator of skclean.embeddings."
+        )
+
+    def __repr__(self) -> str:
+        return f"ImageItems({len(self)} rows of {type(self.dataset).__name__})"
+
+
+class FileImages(ImageSource):
+    """Image files, decoded by threads."""
+
+    def __init__(self, paths, *, image_size, like, on_error, name, n_workers):
+        self._size = image_size
+        options = {"name": name, "on_error": on_error, "n_threads": thread_count(n_workers)}
+        super().__init__(paths, (3, 0, 0), np.uint8, **options)
+        if image_size is not None:
+            self.shape = (3, image_size, image_size)
+        else:
+            self.shape = self._first(lambda row: header_shape(paths[row]))
+        check_like(self.shape, like, name)
+
+    def _load(self, row):
+        image = decode(self.inputs[row], self._size)
+        self._check_shape(image.shape)
+        return image
+
+    def _glance(self, row):
+        shape = header_shape(self.inputs[row], self.shape)
+        if self._size is None:
+            self._check_shape(shape)
+
+    def _where(self, row):
+        return f", {self.inputs[row]}"
+
+
+class ItemImages(ImageSource):
+    """Items of a dataset, read in the caller's process or by those of a torch DataLoader."""
+
+    def __init__(self, items, *, image_size, like, on_error, name, n_workers):
+        self._size = image_size
+        in_workers = is_loaded_instance(items.dataset, "torch.utils.data", "Dataset")
+        self._n_processes = (n_workers or 0) if in_workers else 0
+        options = {"name": name, "on_error": on_error, "n_threads": 0}
+        super().__init__(items, (1, 0, 0), np.uint8, **options)
+        first = self._first(self._read_item)
+        self.shape, self.dtype = first.shape, first.dtype
+        check_like(self.shape, like, name)
+
+    def _read_item(self, row):
+        try:
+            item = self.inputs[row]
+        except Exception as error:  # The dataset is the user's.
+            raise ImageReadError(f"{type(error).__name__}: {error}") from error
+        return item_pixels(item, self._size)
+
+    def _load(self, row):
+        image = self._read_item(row)
+        self._check_shape(image.shape)
+        if (image.dtype == np.uint8) != (self.dtype == np.uint8):
+            raise ImageReadError(f"expected {self.dtype}, got {image.dtype}")
+        return image
+
+    def _passes(self, batches, load):
+        if self._images is not None or not self._n_processes:
+            yield from super()._passes(batches, load)
+            return
+        import torch
+        from torch.utils.data import DataLoader
+
+        batches = list(batches)
+        loader = DataLoader(
+            _Batches(self, load),
+            batch_sampler=batches,
+            collate_fn=_as_it_is,
+            num_workers=self._n_processes,
+            prefetch_factor=BATCHES_AHEAD,
+            # Else it would draw from torch's global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+        read = iter(loader)
+        try:
+            for rows, (images, failures) in zip(batches, read):
+                yield rows, images.numpy(), failures
+        finally:
+            # Its workers end with it.
+            del read
+
+
+class _Batches:
+    """A dataset of whole batches, in a worker process."""
+
+    def __init__(self, source, load):
+        self.source = source
+        self.load = load
+
+    def __len__(self):
+        return self.source.n
+
+    def __getitems__(self, rows):
+        import torch
+
+        images = self.source._zeros(rows)
+        failures = self.source._fill(np.asarray(rows), images, self.load)
+        for _, error in failures:
+            # Pickling drops the cause, which may not be possible to pickle.
+            if error.__cause__ is not None:
+                error.add_note("".join(traceback.format_exception(error.__cause__)))
+        return torch.from_numpy(images), failures
+
+
+def _as_it_is(batch):
+    return batch

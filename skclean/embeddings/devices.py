@@ -1,0 +1,310 @@
+"""Where networks are trained: devices, precision, processes, seeds, and the images beside them."""
+
+import inspect
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skclean._optional import import_optional
+
+lightning_fabric = import_optional("lightning_fabric", "neural")
+
+#: Images stay on a GPU where they take no more than this share of its free memory.
+RESIDENT_SHARE = 0.4
+#: Images moved there at a time.
+MOVED_IMAGES = 1024
+
+# Running statistics and queues need no broadcast before each step: they are those of rank 0, or
+# equal. Newer versions of torch have another name for it.
+_DDP_OPTIONS = inspect.signature(torch.nn.parallel.DistributedDataParallel).parameters
+_KEEP_BUFFERS = {
+    "forward_sync_buffers" if "forward_sync_buffers" in _DDP_OPTIONS else "broadcast_buffers": False
+}
+
+
+def make_fabric(
+    device: Any = None,
+    devices: int = 1,
+    num_nodes: int = 1,
+    precision: str = "auto",
+    *,
+    name: str = "make_fabric",
+) -> Any:
+    """Lightning Fabric for a device, or for several processes with one each.
+
+    Under torchrun the processes are those that it started, and `devices` and `num_nodes` are not
+    looked at. Elsewhere more than one device means new processes.
+
+    Parameters
+    ----------
+    device : str, torch.device or None
+        Such as "cpu", "cuda", "cuda:1", "mps". None takes a GPU if there is one.
+    devices : int
+        Processes of a machine.
+    num_nodes : int
+        Machines; more than one need torchrun.
+    precision : {"auto", "32-true", "16-mixed", "bf16-mixed"}
+        "auto" is bf16-mixed where CUDA has it, 16-mixed on older CUDA devices, else 32-true.
+    name : str
+        Who speaks in errors.
+
+    Returns
+    -------
+    lightning_fabric.Fabric
+        Start functions with `launch`, once.
+    """
+    chosen = _check_device(device, devices, name)
+    under_torchrun = (
+        torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
+    )
+    if under_torchrun:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        num_nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif num_nodes > 1:
+        raise ValueError(
+            f"{name}: expected torchrun to start the processes of num_nodes={num_nodes} machines, "
+            "got a plain process; do run `torchrun --nnodes ... script.py` on each."
+        )
+    strategy: Any = "auto"
+    if under_torchrun or devices > 1:
+        strategy = _QuietDDP(start_method="popen" if under_torchrun else "spawn", **_KEEP_BUFFERS)
+    if precision == "auto":
+        precision = _best_precision(chosen)
+    with _quiet():
+        return lightning_fabric.Fabric(
+            accelerator=chosen.type,
+            devices=devices if chosen.index is None else [chosen.index],
+            num_nodes=num_nodes,
+            precision=precision,
+            strategy=strategy,
+        )
+
+
+def launch(fabric: Any, function: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Run ``function(fabric, *args, **kwargs)`` in each process, started here where need be.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    function : callable
+        Where processes are started, a function of a module with arguments that pickle.
+
+    Returns
+    -------
+    object
+        What the function returned in process 0. From a started process it comes through a pipe:
+        no tensors and no more than some kilobytes; larger things go by a file.
+    """
+    port = os.environ.get("MASTER_PORT")
+    try:
+        with _quiet():
+            return fabric.launch(_quietly, function, *args, **kwargs)
+    finally:
+        if spawns(fabric) and port is None:
+            os.environ.pop("MASTER_PORT", None)
+
+
+def spawns(fabric: Any) -> bool:
+    """Whether `launch` starts processes, which leave this one's objects as they are."""
+    return fabric.strategy.launcher is not None and not (
+        torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
+    )
+
+
+def gather_rows(fabric: Any) -> Callable[[Tensor], Tensor] | None:
+    """What brings the rows (b, ...) of all processes to each, in order of rank and with gradients.
+
+    None where there is one process.
+    """
+    return None if fabric.world_size == 1 else _GatherRows.apply
+
+
+def seed_of(*key: int) -> int:
+    """A seed, in [0, 2⁶³), for a tuple of integers >= 0: other tuples, other streams."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def seeded(seed: int, device: Any = "cpu") -> Iterator[None]:
+    """Torch's global generators of the host and a CUDA device, seeded; afterwards as before.
+
+    Parameters
+    ----------
+    seed : int
+    device : str or torch.device
+    """
+    device, cuda = torch.device(device), []
+    if device.type == "cuda":
+        cuda = [torch.cuda.current_device() if device.index is None else device.index]
+    with torch.random.fork_rng(devices=cuda):
+        reseed(seed, device)
+        yield
+
+
+def reseed(seed: int, device: Any) -> None:
+    """Seed torch's global generators of the host and of a CUDA device. Do so inside `seeded`."""
+    torch.default_generator.manual_seed(seed)
+    if torch.device(device).type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+def unit_images(images: Tensor, low: float, high: float) -> Tensor:
+    """Images (b, 1 or 3, H, W) of any dtype as float32 (b, 3, H, W), low and high as 0 and 1."""
+    images = images.float()
+    if low:
+        images = images - low
+    return (images / (high - low)).expand(-1, 3, -1, -1).contiguous()
+
+
+class DeviceImages:
+    """Images of a source as a network takes them.
+
+    They stay on a GPU where they fit; else batches are read ahead, by workers, and copied from
+    pinned memory.
+
+    Parameters
+    ----------
+    source : ImageSource
+    device : torch.device
+    value_range : tuple of float or None
+        Values of black and white. None: 0 and 255 for uint8, 0 and 1 for floats.
+    """
+
+    def __init__(self, source: Any, device: Any, value_range: tuple[float, float] | None = None):
+        self.source, self.device = source, torch.device(device)
+        bytewise = np.dtype(source.dtype) == np.uint8
+        self.low, self.high = value_range or ((0.0, 255.0) if bytewise else (0.0, 1.0))
+        self._resident = _moved(source, self.device) if _fits(source, self.device) else None
+
+    def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Tensor]:
+        """Batches of rows, in order; the last one may be smaller.
+
+        Parameters
+        ----------
+        order : ndarray of shape (m,), int64
+        batch_size : int
+
+        Yields
+        ------
+        Tensor of shape (b, 3, H, W), float32
+            On the device, in [0, 1].
+        """
+        if self._resident is not None:
+            # One copy for all batches: each would wait for the device.
+            rows = torch.from_numpy(np.array(order)).to(self.device)
+            for part in rows.split(batch_size):
+                yield self._scaled(self._resident[part])
+            return
+        held = self.source.array() if self.device.type != "cuda" else None
+        if held is not None:
+            for i in range(0, len(order), batch_size):
+                yield self._scaled(
+                    torch.from_numpy(held[order[i : i + batch_size]]).to(self.device)
+                )
+            return
+        for _, images in self.source.batches(order, batch_size):
+            yield self._scaled(_to_device(images, self.device))
+
+    def _scaled(self, images):
+        return unit_images(images, self.low, self.high)
+
+
+def _check_device(device, devices, name):
+    cuda = torch.cuda.is_available()
+    if device is None:
+        device = "cuda" if cuda else "mps" if torch.backends.mps.is_available() else "cpu"
+    chosen = torch.device(device)
+    there = torch.cuda.device_count() if chosen.type == "cuda" else 1
+    if chosen.type == "cuda" and (not cuda or max(devices, (chosen.index or 0) + 1) > there):
+        raise ValueError(
+            f"{name}: expected no more than the {there} CUDA devices that torch finds, got "
+            f"device={str(device)!r} and devices={devices}; do choose others, or device='cpu'."
+        )
+    if chosen.type == "mps" and devices > 1:
+        raise ValueError(f"{name}: expected devices=1 on mps, got {devices}; do set device='cpu'.")
+    if chosen.index is not None and chosen.type != "cpu" and devices > 1:
+        raise ValueError(
+            f"{name}: expected devices=1 beside one chosen device, got device={str(device)!r} and "
+            f"devices={devices}; do set device={chosen.type!r}."
+        )
+    return chosen if chosen.type == "cuda" else torch.device(chosen.type)
+
+
+def _best_precision(device):
+    if device.type != "cuda":
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.get_device_capability(device) >= (8, 0) else "16-mixed"
+
+
+@contextmanager
+def _quiet():
+    """Fabric's notes about processes and precision go to no one's terminal."""
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class _QuietDDP(lightning_fabric.strategies.DDPStrategy):  # type: ignore[name-defined]
+    def setup_environment(self):
+        with _quiet():
+            super().setup_environment()
+
+
+class _GatherRows(torch.autograd.Function):
+    """Rows of all processes; the gradient of a row is the sum over the processes that got it."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(_size())]
+        torch.distributed.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        first = torch.distributed.get_rank() * ctx.rows
+        return total[first : first + ctx.rows]
+
+
+def _size():
+    return torch.distributed.get_world_size()
+
+
+def _quietly(fabric, function, *args, **kwargs):
+    with _quiet():
+        return function(fabric, *args, **kwargs)
+
+
+def _fits(source, device):
+    if device.type != "cuda":
+        return False
+    size = source.n * int(np.prod(source.shape)) * np.dtype(source.dtype).itemsize
+    return size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def _moved(source, device):
+    dtype = torch.uint8 if np.dtype(source.dtype) == np.uint8 else torch.float32
+    images = torch.empty((source.n, *source.shape), dtype=dtype, device=device)
+    for rows, part in source.batches(np.arange(source.n), MOVED_IMAGES):
+        images[int(rows[0]) : int(rows[0]) + len(rows)] = torch.from_numpy(part).to(device)
+    return images
+
+
+def _to_device(images, device):
+    images = torch.from_numpy(images)
+    if device.type == "cuda":
+        return images.pin_memory().to(device, non_blocking=True)
+    return images.to(device)

@@ -1,0 +1,452 @@
+"""SSLFeaturizer: images to embeddings, without labels."""
+
+import importlib.util
+from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skclean._files import replacing
+from skclean._output import TransformsSamples
+from skclean._validation import HasMethods, Interval, StrOptions, check_columns
+from skclean.embeddings.images import open_images
+from skclean.embeddings.kmeans import ConvKMeans
+from skclean.samples import LabelledSamples
+
+#: Images looked at together for the range of their values.
+VALUE_BATCH = 512
+
+_METHODS = ("auto", "kmeans", "moco", "none", "simclr")
+
+
+class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEstimator):
+    """Embed images by features that are learned from the images alone.
+
+    The first stage of REED [1]_ and DMLP [2]_: a representation that no wrong label has touched.
+    `transform` gives a `LabelledSamples` whose `features` are the embeddings and whose `inputs` are
+    the images, so that a network can be trained on them later.
+
+    Parameters
+    ----------
+    method : {"auto", "simclr", "moco", "kmeans", "none"} or object, default="auto"
+        How the features are learned.
+
+        - "simclr" [3]_ and "moco" [4]_ train `backbone`; a GPU is wanted.
+        - "kmeans" [5]_ needs neither GPU nor torch.
+        - "none" takes `backbone` as it is, with its pretrained `weights`.
+        - "auto" is "none" where `weights` are given, else "simclr" where torch finds a CUDA
+          device, else "kmeans".
+
+        With settings of its own: ``ConvKMeans(n_filters=800)``, ``SimCLR(temperature=0.2)``,
+        ``MoCo(queue_size=65536)`` of `skclean.embeddings`, so that ``method__temperature`` can be
+        searched.
+    backbone : str or torch.nn.Module, default="resnet18"
+        "resnet18", "resnet34", "resnet50", "preact_resnet18", any classifier of torchvision by
+        name, or a module that maps images (b, 3, H, W) with values in [0, 1] to (b, d) or
+        (b, d, h, w); a module is copied. Below 64 pixels ResNets get the stem of CIFAR.
+    weights : None, "DEFAULT" or path-like, default=None
+        Where the backbone starts: seeded at random, torchvision's pretrained weights, or a file,
+        safetensors or a torch file of tensors alone.
+    image_size : int or None, default=None
+        Side in pixels. Images of another size are scaled by their shorter side and cut to the
+        middle square. None takes all images as they are; they must have one size.
+    image_shape : tuple of int or None, default=None
+        ``(H, W)`` or ``(H, W, channels)`` of images that come as flat rows (n, d). None finds it
+        where a row is a square image, and takes other rows as one line of pixels.
+    augmentation : Augmentation, callable or None, default=None
+        Random views for "simclr" and "moco". None is SimCLR's for small images.
+    epochs : int, default=200
+        Passes over the images.
+    batch_size : int, default=512
+        Images a step, over all processes; also images embedded at a time.
+    optimizer : {"sgd", "lars"}, default="sgd"
+        LARS is for batches of several thousand images.
+    learning_rate : float or None, default=None
+        Peak, for the whole batch. None takes that of the method, proportional to `batch_size`.
+    weight_decay : float, default=1e-4
+        Not applied to norms and biases.
+    warmup_epochs : int, default=10
+        Epochs in which the learning rate rises; it then falls along a cosine.
+    device : None, "cpu", "cuda" or "mps", default=None
+        Where the backbone runs. None takes a GPU if there is one.
+    devices : int, default=1
+        Processes that train together, on a device each.
+    num_nodes : int, default=1
+        Machines that train together, when started by torchrun.
+    precision : {"auto", "32-true", "16-mixed", "bf16-mixed"}, default="auto"
+        Of the training; "auto" is mixed on CUDA. Embeddings are computed in float32.
+    compile : bool, default=False
+        Whether the backbone is trained through `torch.compile`.
+    n_workers : int or None, default=None
+        Threads that decode files, or processes that read a torch Dataset. None: one for each core
+        for files, none for a Dataset.
+    on_error : {"raise", "skip"}, default="raise"
+        What is done about images that cannot be read: an error that names them, or a warning and
+        rows of status unknown, left out of the training.
+    checkpoint_dir : path-like or None, default=None
+        Folder in which "simclr" and "moco" keep the state of the training.
+    checkpoint_every : int, default=10
+        Epochs between checkpoints; in long epochs one is also written every ten minutes.
+    resume : bool, default=False
+        Whether to go on from the checkpoint in `checkpoint_dir`, if there is one. Give an integer
+        `random_state` then.
+    probe_every : int, default=10
+        Epochs between k-NN probes, where `fit` is given `probe_y`.
+    random_state : int, RandomState instance or None, default=0
+        Seeds the initial weights, the order of the images, the views, and the patches of k-means.
+    verbose : bool, default=False
+        Whether progress is shown.
+
+    Attributes
+    ----------
+    method_ : object
+        The fitted `ConvKMeans`, the `SimCLR` or `MoCo` that trained, or "none".
+    backbone_ : torch.nn.Module
+        The trained backbone, on the host, unless the method is k-means.
+    image_shape_ : tuple of int
+        ``(channels, H, W)``, channels 1 or 3.
+    value_range_ : tuple of float
+        Values of black and white: 0 and 255 for uint8; 0 and 1 for floats within these, else the
+        least and greatest value of the fit.
+    history_ : dict of ndarray
+        Of "simclr" and "moco", an entry an epoch: loss, learning_rate, seconds,
+        images_per_second, and probe, the accuracy of the k-NN probe, NaN where there was none.
+    n_features_in_ : int
+        Number of values of an image.
+
+    Raises
+    ------
+    ImageReadError
+        In `fit` and `transform`, if images cannot be read or differ in size and `on_error` is
+        "raise": the message names them. It is a ValueError.
+
+    References
+    ----------
+    .. [1] Zhang and Yao, "Decoupling Representation and Classifier for Noisy Label Learning",
+       2020, section 3.1.
+    .. [2] Tu et al., "Learning from Noisy Labels with Decoupled Meta Label Purifier", CVPR 2023.
+    .. [3] Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations",
+       ICML 2020, equation 1.
+    .. [4] He et al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR
+       2020, equations 1 and 2.
+    .. [5] Coates, Ng and Lee, "An Analysis of Single-Layer Networks in Unsupervised Feature
+       Learning", AISTATS 2011.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import Pipeline
+    >>> from skclean import GMMCleaner, SSLFeaturizer
+    >>> from skclean.datasets import load_noisy_digits
+    >>> digits = load_noisy_digits(noise_rate=0.3)
+    >>> images, y_noisy = digits.images, digits.target_noisy
+    >>> pipe = Pipeline([("features", SSLFeaturizer("kmeans")), ("clean", GMMCleaner())])
+    >>> samples = pipe.fit(images, y_noisy).transform(images)
+    >>> samples.inputs.shape
+    (1797, 8, 8)
+    >>> bool((samples.labels == digits.target)[samples.known].mean() > 0.97)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "method": [
+            StrOptions(set(_METHODS)),
+            HasMethods(["fit_images", "embed_images"]),
+            HasMethods(["make"]),
+        ],
+        "backbone": [str, HasMethods(["forward", "state_dict"])],
+        "weights": [str, Path, None],
+        "image_size": [Interval(Integral, 1, None, closed="left"), None],
+        "image_shape": ["array-like", None],
+        "augmentation": [callable, None],
+        "epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "optimizer": [StrOptions({"sgd", "lars"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+        "device": [str, None],
+        "devices": [Interval(Integral, 1, None, closed="left")],
+        "num_nodes": [Interval(Integral, 1, None, closed="left")],
+        "precision": [StrOptions({"auto", "32-true", "16-mixed", "bf16-mixed"})],
+        "compile": ["boolean"],
+        "n_workers": [Interval(Integral, 0, None, closed="left"), None],
+        "on_error": [StrOptions({"raise", "skip"})],
+        "checkpoint_dir": [str, Path, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
+        "resume": ["boolean"],
+        "probe_every": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "verbose": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        method="auto",
+        backbone="resnet18",
+        *,
+        weights=None,
+        image_size=None,
+        image_shape=None,
+        augmentation=None,
+        epochs=200,
+        batch_size=512,
+        optimizer="sgd",
+        learning_rate=None,
+        weight_decay=1e-4,
+        warmup_epochs=10,
+        device=None,
+        devices=1,
+        num_nodes=1,
+        precision="auto",
+        compile=False,
+        n_workers=None,
+        on_error="raise",
+        checkpoint_dir=None,
+        checkpoint_every=10,
+        resume=False,
+        probe_every=10,
+        random_state=0,
+        verbose=False,
+    ):
+        self.method = method
+        self.backbone = backbone
+        self.weights = weights
+        self.image_size = image_size
+        self.image_shape = image_shape
+        self.augmentation = augmentation
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.device = device
+        self.devices = devices
+        self.num_nodes = num_nodes
+        self.precision = precision
+        self.compile = compile
+        self.n_workers = n_workers
+        self.on_error = on_error
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.resume = resume
+        self.probe_every = probe_every
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None, *, probe_y: Any = None) -> Self:
+        """Learn features from images.
+
+        Parameters
+        ----------
+        X : array-like, LabelledSamples or torch Dataset of n images
+            - integers (n, H, W, 3) or (n, H, W), floats (n, 3, H, W) or (n, H, W); one channel is
+              gray, three are red, green and blue;
+            - flat rows (n, d), see `image_shape`;
+            - paths of image files (n,), which are decoded as they are needed;
+            - a map-style Dataset whose items are images, or tuples that begin with one;
+            - a container, whose `inputs` are taken.
+        y : None
+            Ignored: wrong labels must not touch the features.
+        probe_y : array-like of shape (n,) or None
+            Labels for the k-NN probe, which watches the training of "simclr" and "moco" and
+            changes nothing; -1 is missing.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the images or parameters are not as they must be; the message says what to do.
+        FloatingPointError
+            If the loss of the training is not finite.
+        """
+        self._fit(X, probe_y)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, *, probe_y: Any = None) -> LabelledSamples:
+        """What ``fit(X, probe_y=probe_y).transform(X)`` gives; files are checked once."""
+        return self._contain(X, self._fit(X, probe_y), out=None)
+
+    def transform(self, X: Any, *, out: Any = None) -> LabelledSamples:
+        """Embed images.
+
+        Parameters
+        ----------
+        X : array-like, LabelledSamples or torch Dataset of m images
+            As in `fit`, of the same size and number of channels. The labels of a container travel
+            along.
+        out : path-like, ndarray of shape (m, d) or None
+            Where the embeddings are written: a .npy file, which is there once it is complete, and
+            which the result maps into memory; or an array, such as a numpy.memmap.
+
+        Returns
+        -------
+        LabelledSamples of m rows
+            `features` (m, d), float64 for images in float64, else float32; `inputs`, the images as
+            they came. Where images could not be read and `on_error` is "skip",
+            `readable` is False, the features are zero and the status is unknown.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        ValueError
+            As `fit`, and if the images or `out` are not of the shape of the fit.
+        """
+        check_is_fitted(self)
+        source = self._open(X, reset=False)
+        source.check(quick=True)
+        return self._contain(X, source, out)
+
+    def _open(self, X, *, reset):
+        images = X
+        if isinstance(X, LabelledSamples):
+            images = X.features if X.inputs is None else X.inputs
+        flat = len(getattr(images, "shape", ())) == 2
+        if flat:
+            check_columns(images, estimator=self, reset=reset)
+        source = open_images(
+            images,
+            name=type(self).__name__,
+            image_size=self.image_size,
+            image_shape=self.image_shape,
+            like=None if reset else self.image_shape_,
+            on_error=self.on_error,
+            n_workers=self.n_workers,
+        )
+        if reset:
+            self.image_shape_ = source.shape
+            if not flat:
+                self.n_features_in_ = int(np.prod(source.shape))
+                self.__dict__.pop("feature_names_in_", None)
+        return source
+
+    def _fit(self, X, probe_y):
+        self._validate_params()
+        source = self._open(X, reset=True)
+        source.check()
+        self.method_ = self._chosen_method()
+        _check_number(source, self.method_, type(self).__name__)
+        rng = check_random_state(self.random_state)
+        self.value_range_ = _value_range(source)
+        if hasattr(self.method_, "fit_images"):
+            self.method_.fit_images(source, rng)
+            for attribute in ("backbone_", "history_"):
+                self.__dict__.pop(attribute, None)
+        else:
+            # Only what needs torch imports it.
+            from skclean.embeddings.network import fit_backbone
+
+            self.backbone_, self.history_ = fit_backbone(self, source, rng, probe_y)
+        return source
+
+    def _chosen_method(self):
+        name = self.method
+        if name == "auto":
+            name = "none" if self.weights is not None else "simclr" if _has_gpu() else "kmeans"
+        if name == "kmeans":
+            return ConvKMeans()
+        if name == "none":
+            return "none"
+        if isinstance(name, str):
+            import skclean.embeddings as home
+
+            return {"simclr": home.SimCLR, "moco": home.MoCo}[name]()
+        return clone(self.method)
+
+    def _contain(self, X, source, out):
+        """The embeddings of opened images, in a container."""
+        dtype = "float64" if source.dtype == np.float64 else "float32"
+        shape = source.n, self._n_features_out
+        with _output(out, shape, dtype, type(self).__name__) as features:
+            for rows, embedded in self._embed(source):
+                features[rows] = embedded
+            features[~source.readable] = 0
+        if isinstance(out, str | Path):
+            features = np.load(out, mmap_mode="r")
+        readable = None if source.readable.all() else source.readable
+        if isinstance(X, LabelledSamples):
+            return X.with_features(features, inputs=source.inputs)._replace(readable=readable)
+        samples = LabelledSamples(features, inputs=source.inputs, readable=readable)
+        return samples._replace(index=X.index) if hasattr(X, "iloc") else samples
+
+    def _embed(self, source):
+        """Pairs of rows and their embeddings, a batch at a time."""
+        if not hasattr(self.method_, "embed_images"):
+            from skclean.embeddings.network import embed
+
+            return embed(self.backbone_, source, self.value_range_, self.device, self.batch_size)
+        batches = source.batches(np.arange(source.n), self.batch_size)
+        return ((rows, self.method_.embed_images(images)) for rows, images in batches)
+
+    @property
+    def _n_features_out(self):
+        if hasattr(self, "backbone_"):
+            return self.backbone_.n_features
+        return self.method_.n_features_out_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _has_gpu():
+    """Whether torch is installed and finds a CUDA device."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _check_number(source, method, name):
+    """A network is trained on two images at least, as batch norms and contrasts need them."""
+    n, least = int(source.readable.sum()), 2 if hasattr(method, "make") else 1
+    if n < least:
+        raise ValueError(
+            f"{name}: expected at least {least} images to learn from, got {n} sample(s) that can "
+            f"be read out of {source.n}; do pass more, or check the paths."
+        )
+
+
+def _value_range(source):
+    """What stands for black and for white in the images of the fit."""
+    if source.dtype == np.uint8:
+        return 0.0, 255.0
+    low, high = 0.0, 1.0
+    for _, images in source.batches(np.flatnonzero(source.readable), VALUE_BATCH):
+        low, high = min(low, float(images.min())), max(high, float(images.max()))
+    return low, high
+
+
+@contextmanager
+def _output(out, shape, dtype, name):
+    """Where the embeddings are written; a file takes its name once it is complete."""
+    if out is None:
+        yield np.empty(shape, dtype=dtype)
+    elif isinstance(out, str | Path):
+        with replacing(out) as temporary:
+            features = open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+            yield features
+            features.flush()
+    else:
+        given = getattr(out, "shape", None), getattr(getattr(out, "dtype", None), "kind", None)
+        if given != (shape, "f") or not out.flags.writeable:
+            raise ValueError(
+                f"{name}: expected out as a path or a writable float array of shape {shape}, got "
+                f"{type(out).__name__} of shape {given[0]}; do make numpy.empty({shape}, "
+                f"numpy.{dtype}), or name a file."
+            )
+        yield out

@@ -1,0 +1,72 @@
+"""Optimizers for networks, and their learning rate as a function of the step."""
+
+import math
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from skclean.embeddings.lars import LARS
+
+
+def learning_rate_at(step: int, n_steps: int, warmup: int, peak: float) -> float:
+    """Linear rise to the peak, then half a cosine down to zero.
+
+    Parameters
+    ----------
+    step : int in [0, n_steps)
+    n_steps : int
+    warmup : int
+        Steps of the rise; the first step has ``peak / warmup``.
+    peak : float
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (1 + math.cos(math.pi * (step - warmup) / (n_steps - warmup))) / 2
+
+
+def make_optimizer(
+    module: Any,
+    kind: str,
+    learning_rate: float,
+    weight_decay: float,
+    momentum: float,
+    fabric: Any,
+) -> Optimizer:
+    """An optimizer that neither decays nor adapts norms and biases, fused where it can be.
+
+    Parameters
+    ----------
+    module : Module with `trained_parameters()`
+        On its device.
+    kind : {"sgd", "lars", "adam", "adamw"}
+    learning_rate, weight_decay, momentum : float
+    fabric : Fabric
+    """
+    parameters = list(module.trained_parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if kind == "lars":
+        groups[1]["adapt"] = False
+        return LARS(groups, learning_rate, momentum=momentum)
+    # A fused optimizer that unscales gradients itself does not let them be clipped.
+    scaled = getattr(fabric.strategy.precision, "scaler", None) is not None
+    options: dict[str, Any] = {"fused": (fabric.device.type == "cuda" and not scaled) or None}
+    if kind == "sgd":
+        return torch.optim.SGD(groups, learning_rate, momentum=momentum, **options)
+    if kind == "adam":
+        return torch.optim.Adam(groups, learning_rate, **options)
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, learning_rate, **options)
+    raise ValueError(
+        f"make_optimizer: expected optimizer 'sgd', 'lars', 'adam' or 'adamw', got {kind!r}; do "
+        "choose one."
+    )
+
+
+def set_learning_rate(optimizer: Any, learning_rate: float) -> None:
+    """Give all groups a learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate

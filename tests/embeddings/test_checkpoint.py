@@ -1,0 +1,171 @@
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+from torch import nn  # noqa: E402
+
+from skclean.embeddings.checkpoint import (  # noqa: E402
+    Checkpoints,
+    Progress,
+    load_checkpoint,
+    load_optimizer,
+    optimizer_tensors,
+    save_checkpoint,
+)
+from skclean.embeddings.lars import LARS  # noqa: E402
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
+    "plain": lambda p: torch.optim.SGD(p, 0.1),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.01),
+    "lars": lambda p: LARS(p, 0.1),
+}
+
+
+class Scale:
+    """A stand-in for Fabric's precision."""
+
+    def __init__(self, scale=None):
+        self.scale = scale
+
+    def state_dict(self):
+        return {} if self.scale is None else {"scale": self.scale}
+
+    def load_state_dict(self, state):
+        self.scale = state["scale"]
+
+
+def network(seed=0, width=4):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten())
+    return net.to(memory_format=torch.channels_last)
+
+
+def step(net, optimizer, seed):
+    x = torch.randn(5, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+    optimizer.zero_grad()
+    net(x).square().mean().backward()
+    optimizer.step()
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+
+
+def test_tensors_and_values(tmp_path):
+    weights = torch.arange(24.0).view(2, 3, 2, 2)
+    tensors = {
+        "strided": weights.to(memory_format=torch.channels_last),
+        "shared": weights[1],
+        "scalar": torch.tensor(3),
+        "half": torch.ones(2, dtype=torch.bfloat16),
+        "empty": torch.zeros(0, 3),
+    }
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, tensors, {"a": [1.5, float("nan")], "b": None})
+    found, values = load_checkpoint(path, "fit")
+    assert found.keys() == tensors.keys()
+    for name, x in tensors.items():
+        assert found[name].dtype == x.dtype and torch.equal(found[name], x)
+    assert values["a"][0] == 1.5 and values["a"][1] != values["a"][1] and values["b"] is None
+    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_an_optimizer_goes_on_as_if_never_stopped(kind):
+    nets = [network(), network()]
+    optimizers = [OPTIMIZERS[kind](net.parameters()) for net in nets]
+    for net, optimizer in zip(nets, optimizers):
+        for seed in range(3):
+            step(net, optimizer, seed)
+    tensors = copy.deepcopy(optimizer_tensors(optimizers[1]))
+    tensors = {k: x.contiguous() for k, x in tensors.items()}
+    optimizers[1] = OPTIMIZERS[kind](nets[1].parameters())
+    load_optimizer(optimizers[1], tensors)
+    for net, optimizer in zip(nets, optimizers):
+        for seed in range(3, 6):
+            step(net, optimizer, seed)
+    assert same(*nets)
+    for parameter, state in optimizers[1].state.items():
+        for value in state.values():
+            assert value.shape != parameter.shape or value.stride() == parameter.stride()
+
+
+def test_save_and_restore(tmp_path):
+    settings = {"batch_size": 5, "shape": (3, 4)}
+    first = Checkpoints(tmp_path / "deep" / "folder", settings, False, "fit")
+    net, precision = network(), Scale(128.0)
+    optimizer = OPTIMIZERS["sgd"](net.parameters())
+    assert first.restore(net, optimizer, precision) == Progress()
+    step(net, optimizer, 0)
+    progress = Progress(2, 7, 1.25, {"loss": torch.tensor(3.5)}, {"loss": [1.0, 1 / 3]})
+    folder = tmp_path / "deep" / "folder"
+    folder.mkdir(parents=True)
+    (folder / ".checkpoint.safetensors.1f").write_bytes(b"half of it")
+    first.save(net, optimizer, precision, progress)
+    assert [file.name for file in folder.iterdir()] == ["checkpoint.safetensors"]
+    other, scale = network(1), Scale()
+    again = OPTIMIZERS["sgd"](other.parameters())
+    found = Checkpoints(tmp_path / "deep" / "folder", settings, True, "fit")
+    assert found.restore(other, again, scale) == progress
+    assert same(net, other) and scale.scale == 128.0
+    step(net, optimizer, 1)
+    step(other, again, 1)
+    assert same(net, other)
+
+
+def test_nowhere_to_keep_it():
+    nothing = Checkpoints(None, {}, True, "fit")
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](net.parameters())
+    assert nothing.restore(net, optimizer, Scale()) == Progress()
+    nothing.save(net, optimizer, Scale(), Progress())
+
+
+def test_what_cannot_be_gone_on_from(tmp_path):
+    net = network()
+    optimizer = OPTIMIZERS["sgd"](net.parameters())
+    checkpoints = Checkpoints(tmp_path, {"seed": 1, "epochs": 9}, True, "fit")
+    checkpoints.save(net, optimizer, Scale(), Progress(1))
+    with pytest.raises(ValueError, match=r"fit: expected a folder without.*resume=True"):
+        Checkpoints(tmp_path, {"seed": 1, "epochs": 9}, False, "fit")
+    with pytest.raises(
+        ValueError, match=r"got epochs=8 in place of 9, new=2 in place of 'nothing'"
+    ):
+        Checkpoints(tmp_path, {"seed": 1, "epochs": 8, "new": 2}, True, "fit")
+    wider = network(width=6)
+    with pytest.raises(ValueError, match=r"expected the network of the checkpoint"):
+        Checkpoints(tmp_path, {"seed": 1, "epochs": 9}, True, "fit").restore(
+            wider, OPTIMIZERS["sgd"](wider.parameters()), Scale()
+        )
+    path = tmp_path / "checkpoint.safetensors"
+    whole = path.read_bytes()
+    for damaged in (whole[:-100], whole[:10], b"", b"no checkpoint at all"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"fit: expected a whole checkpoint.*delete it"):
+            Checkpoints(tmp_path, {}, True, "fit")
+
+
+def test_files_of_others(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "checkpoint.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(ValueError, match=r"format 1 in .*got another file"):
+        load_checkpoint(path, "fit")
+    save_checkpoint(path, {}, {"format": 99})
+    with pytest.raises(ValueError, match=r"got format 99"):
+        load_checkpoint(path, "fit")
+
+
+def test_the_last_checkpoint_outlives_a_failing_one(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, {"x": torch.ones(2)}, {})
+    with pytest.raises(TypeError):
+        save_checkpoint(path, {"x": torch.zeros(2)}, {"unknown": object()})
+    assert load_checkpoint(path, "fit")[0]["x"].tolist() == [1, 1]
+    assert len(list(tmp_path.iterdir())) == 1
