@@ -1,5 +1,5 @@
 # Each target makes the virtual environment that it needs. A machine with Python >= 3.11 is enough:
-#   make demo    purify the labels of digits with 40 % noise (installs the core dependencies alone)
+#   make demo    purify the labels of digits with 40 % noise and retrain a network (installs torch)
 #   make test    run the tests on the newest supported versions
 # Others: test-oldest, lint, format, doc, clean.
 
@@ -19,7 +19,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: demo test test-oldest lint format doc clean
 
-demo: $(VENV)/.core
+demo: $(VENV)/.neural
 	$(BIN)/python examples/plot_purify_digits.py
 
 test: $(VENV)/.test
@@ -49,11 +49,7 @@ $(VENV)/bin/python:
 	  "skclean: expected Python >= 3.11, got " + sys.version.split()[0] + "; do make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.core: $(DEFINED_BY) | $(VENV)/bin/python
-	$(PIP) install -c constraints.txt -e .
-	@touch $@
-
-$(VENV)/.test $(VENV)/.dev $(VENV)/.doc: $(VENV)/.%: $(DEFINED_BY) | $(VENV)/bin/python
+$(VENV)/.neural $(VENV)/.test $(VENV)/.dev $(VENV)/.doc: $(VENV)/.%: $(DEFINED_BY) | $(VENV)/bin/python
 	$(PIP) install -c constraints.txt -e ".[$*]"
 	@touch $@
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from skclean.compose import OnFeatures, PurifiedClassifier
     from skclean.embeddings import SSLFeaturizer
+    from skclean.neural import NeuralRetrainer
     from skclean.purifiers import AutoPurifier, CredibilityRelabeler, LeastSquaresMetaPurifier
     from skclean.samples import LabelledSamples
 
@@ -28,6 +29,7 @@ __all__ = [
     "LabelledSamples",
     "LeastSquaresMetaPurifier",
     "MetaReweighter",
+    "NeuralRetrainer",
     "OnFeatures",
     "OpenSetFilter",
     "PrototypeCleaner",
@@ -47,6 +49,7 @@ _HOMES = {
     "LabelledSamples": "skclean.samples",
     "LeastSquaresMetaPurifier": "skclean.purifiers",
     "MetaReweighter": "skclean.cleaners",
+    "NeuralRetrainer": "skclean.neural",
     "OnFeatures": "skclean.compose",
     "OpenSetFilter": "skclean.cleaners",
     "PrototypeCleaner": "skclean.cleaners",
@@ -63,6 +66,7 @@ _SUBPACKAGES = (
     "evidence",
     "exceptions",
     "metrics",
+    "neural",
     "purifiers",
     "samples",
 )

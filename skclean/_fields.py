@@ -101,6 +101,14 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
     if fields["status_codes"] is not None:
         fields["status_codes"] = check_status(fields["status_codes"], n, _NAME)
     fields["label_codes"] = _label_codes(fields, n, n_classes)
+    return with_unreadable(fields)
+
+
+def with_unreadable(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with status unknown where a row could not be read, if there are statuses."""
+    status, readable = fields["status_codes"], fields["readable"]
+    if status is not None and readable is not None:
+        fields["status_codes"] = np.where(readable, status, UNKNOWN).astype(np.int8)
     return fields
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "HasMethods",
     "Interval",
     "StrOptions",
+    "attach_trusted",
     "check_columns",
     "check_given_matches",
     "check_groups",
@@ -79,7 +80,7 @@ def open_samples(
                 f"them. This {name} estimator requires y to be passed, but the target y is None"
             )
         samples = _new_samples(X, features, y, estimator, missing_label)
-    samples = _attach_trusted(samples, trusted, name)
+    samples = attach_trusted(samples, trusted, name)
     if require_labels:
         _check_two_classes(samples, name)
     return samples
@@ -233,7 +234,8 @@ def _encode(y, n, name, missing_label, classes=None):
     return codes, classes
 
 
-def _attach_trusted(samples, trusted, name):
+def attach_trusted(samples: LabelledSamples, trusted: Any, name: str) -> LabelledSamples:
+    """The container with a mask of trusted rows; ValueError if it has another one."""
     if trusted is None:
         return samples
     trusted = check_trusted(trusted, samples.given, len(samples), name)

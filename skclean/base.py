@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin
 from sklearn.utils.validation import check_is_fitted
 
+from skclean._array import take_rows
 from skclean._fields import KEPT, STATUSES, TRUSTED, UNKNOWN
 from skclean._output import TransformsSamples
 from skclean._validation import check_groups, open_samples
@@ -143,10 +144,28 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         check_is_fitted(self)
         samples = open_samples(X, estimator=self, reset=False, require_labels=False)
         samples = samples._with_classes(self.classes_, type(self).__name__)
-        return _spread(samples, self._transform_readable)
+        if self._is_batch_of_fit(samples):
+            return samples._replace(**self._results(samples, np.arange(len(samples))))
+        return _judge_readable(samples, self._transform_readable)
+
+    def _is_batch_of_fit(self, samples):
+        """Whether these are all rows of the fit in order, some of which could not be read."""
+        read = _readable_rows(samples)
+        if read is None or not np.array_equal(read, self._read):
+            return False
+        given, fitted = samples.given, self._purified.given
+        same = len(samples) == len(fitted) and (given is None or np.array_equal(given, fitted))
+        if not same or self._trust_changed(samples, np.arange(len(fitted))).any():
+            return False
+        return np.array_equal(self._match(samples[read]), read)
+
+    def _match(self, samples):
+        """Rows of the fit that these rows, which could be read, are; -1 for others."""
+        seen = self._rows.match(samples.features, samples.given)
+        return seen if self._read is None else np.where(seen < 0, -1, self._read[seen])
 
     def _transform_readable(self, samples):
-        seen = self._rows.match(samples.features, samples.given)
+        seen = self._match(samples)
         seen[self._trust_changed(samples, seen)] = -1
         new = np.flatnonzero(seen < 0)
         if not len(new):
@@ -197,7 +216,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
             require_labels=True,
         )
         groups = check_groups(groups, len(samples), self)
-        purified = _spread(samples, self._fit_samples, groups)
+        purified = _judge_readable(samples, self._fit_samples, groups)
         self.classes_ = purified.classes
         self.label_distributions_ = purified.proba
         self.transduction_ = purified.labels
@@ -212,7 +231,11 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         # The features of the fit are not kept: the index knows its rows by their projections.
         self._purified = purified._replace(features=np.empty((len(purified), 0)), inputs=None)
         self._sets_weight = not np.array_equal(purified.weight, samples.weight)
-        self._rows = RowIndex(samples.features, _outcomes(purified), purified.given)
+        read = _readable_rows(samples)
+        features, index = samples.features, purified
+        if read is not None:
+            features, index = take_rows(features, read), purified[read]
+        self._rows, self._read = RowIndex(features, _outcomes(index), index.given), read
         return purified
 
     def _trust_changed(self, samples, seen):
@@ -243,11 +266,19 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         return tags
 
 
-def _spread(samples, judge, *rowwise):
-    """The rows that could be read, judged by themselves, among those that could not."""
+def _readable_rows(samples):
+    """Positions of the rows that could be read; None where all could."""
     if samples.readable is None or samples.readable.all():
+        return None
+    return np.flatnonzero(samples.readable)
+
+
+def _judge_readable(samples, judge, *rowwise):
+    """The rows that could be read, judged by themselves, among those that could not."""
+    rows = _readable_rows(samples)
+    if rows is None:
         return judge(samples, *rowwise)
-    rows, blank = np.flatnonzero(samples.readable), np.flatnonzero(~samples.readable)
+    blank = np.flatnonzero(~samples.readable)
     judged = judge(samples[rows], *(None if v is None else v[rows] for v in rowwise))
     n_classes = len(judged.classes)
     nothing = {
@@ -256,8 +287,10 @@ def _spread(samples, judge, *rowwise):
         "status_codes": np.full(len(blank), UNKNOWN, dtype=np.int8),
         "proba": np.full((len(blank), n_classes), 1 / n_classes, dtype=judged.proba.dtype),
         "trusted": None if samples.trusted is None else samples.trusted[blank],
-        "weight": None if samples.weight is None else samples.weight[blank],
+        "weight": np.zeros(len(blank)) if samples.weight is None else samples.weight[blank],
     }
+    if judged.weight is None:
+        nothing["weight"] = None
     parts = [(rows, judged._as_dict()), (blank, dict.fromkeys(_RESULT_FIELDS) | nothing)]
     return samples._replace(**_merge(parts, len(samples)))
 

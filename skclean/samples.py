@@ -233,8 +233,7 @@ class LabelledSamples:
         """Mask of shape (n,) of the rows whose label may be trained on: status not unknown."""
         if self.status_codes is None:
             return self._known_codes() >= 0
-        known = self.status_codes != _fields.UNKNOWN
-        return known if self.readable is None else known & self.readable
+        return self.status_codes != _fields.UNKNOWN
 
     def labels_or_missing(self) -> np.ndarray:
         """Hard labels of shape (n,), -1 in rows of status unknown or without a label.

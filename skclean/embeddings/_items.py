@@ -15,6 +15,10 @@ from skclean.embeddings._pixels import (
 from skclean.embeddings._source import BATCHES_AHEAD, ImageSource, check_like, thread_count
 from skclean.exceptions import ImageReadError
 
+#: Files and items of which the commonest size is that of the source.
+SIZED_FILES = 256
+SIZED_ITEMS = 16
+
 
 class ImageItems:
     """Rows of a dataset of images as a duck array; nothing is read until a row is.
@@ -76,9 +80,16 @@ class FileImages(ImageSource):
         super().__init__(paths, (3, 0, 0), np.uint8, **options)
         if image_size is not None:
             self.shape = (3, image_size, image_size)
+        elif like is not None and on_error == "skip":
+            self.shape = (3, *like[1:])
         else:
-            self.shape = self._first(lambda row: header_shape(paths[row]))
+            self.shape = self._usual(self._head, SIZED_FILES)
         check_like(self.shape, like, name)
+
+    def _head(self, row):
+        # The last one is likely to be like the next one, which then takes less.
+        self.shape = header_shape(self.inputs[row], self.shape)
+        return self.shape
 
     def _load(self, row):
         image = decode(self.inputs[row], self._size)
@@ -103,9 +114,17 @@ class ItemImages(ImageSource):
         self._n_processes = (n_workers or 0) if in_workers else 0
         options = {"name": name, "on_error": on_error, "n_threads": 0}
         super().__init__(items, (1, 0, 0), np.uint8, **options)
-        first = self._first(self._read_item)
-        self.shape, self.dtype = first.shape, first.dtype
+        if on_error == "raise":
+            self.shape, self.dtype = self._first(self._kind)
+        else:
+            default = None if like is None else (tuple(like), self.dtype)
+            self.shape, self.dtype = self._usual(self._kind, SIZED_ITEMS, default)
+            self.shape = self.shape if like is None else tuple(like)
         check_like(self.shape, like, name)
+
+    def _kind(self, row):
+        image = self._read_item(row)
+        return image.shape, image.dtype
 
     def _read_item(self, row):
         try:

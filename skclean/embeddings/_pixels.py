@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import to_numpy
+from skclean._array import blocks, to_numpy
 from skclean._optional import import_optional
 from skclean.exceptions import ImageReadError
 
 #: Smallest side of a square colour image that a flat row is taken for.
 MIN_FLAT_COLOUR_SIDE = 8
+#: Largest integer up to which float32 holds them all.
+_LAST_EXACT = 1 << 24
 _CHANNELS = (1, 3)
 
 
@@ -52,16 +54,24 @@ def flat_image_shape(d: int) -> tuple[int, ...]:
     return 1, d
 
 
-def pixel_dtype(dtype: np.dtype) -> np.dtype | None:
+def pixel_dtype(values: np.ndarray) -> np.dtype | None:
     """In what dtype pixels are handed on: uint8, float32 or float64; None if they are no numbers.
 
-    float16 becomes float32; integers and booleans become float64.
+    float16, booleans and integers become float32; integers beyond 2**24 become float64.
     """
+    dtype = values.dtype
     if dtype in (np.uint8, np.float32, np.float64):
         return np.dtype(dtype)
     if dtype.kind not in "biuf":
         return None
-    return np.dtype(np.float32 if dtype == np.float16 else np.float64)
+    exact = dtype.itemsize <= (4 if dtype.kind == "f" else 2)
+    if dtype.kind in "iu" and not exact:
+        parts = (values[rows] for rows in blocks(len(values)))
+        exact = all(
+            part.min(initial=0) >= -_LAST_EXACT and part.max(initial=0) <= _LAST_EXACT
+            for part in parts
+        )
+    return np.dtype(np.float32 if exact else np.float64)
 
 
 def is_loaded_instance(x: Any, module: str, name: str) -> bool:
@@ -101,7 +111,7 @@ def item_pixels(item: Any, size: int | None) -> np.ndarray:
             f"{type(item).__name__}"
         )
     values = to_numpy(item)
-    images, dtype = channel_first(values[None]), pixel_dtype(values.dtype)
+    images, dtype = channel_first(values[None]), pixel_dtype(values[None])
     if images is None or dtype is None or 0 in values.shape:
         raise ImageReadError(
             f"expected numbers of shape (H, W), (C, H, W) or (H, W, C) with 1 or 3 channels, got "
@@ -183,8 +193,8 @@ def header_shape(path: Any, like: tuple[int, ...] | None = None) -> tuple[int, i
     ----------
     path : path-like
     like : (3, H, W) or None
-        Where the head says so too, the orientation is not looked up: for that, a PNG is read to its
-        end.
+        The orientation of a PNG whose head says so too is not looked up: for that, it is read to
+        its end.
 
     Raises
     ------
@@ -194,7 +204,8 @@ def header_shape(path: Any, like: tuple[int, ...] | None = None) -> tuple[int, i
     ImageOps = import_optional("PIL.ImageOps", "neural")
     with _opened(path) as image:
         width, height = image.size
-        if (3, height, width) != like and image.getexif().get(_ORIENTATION, 1) >= 5:
+        sought = image.format != "PNG" or (3, height, width) != like
+        if sought and image.getexif().get(_ORIENTATION, 1) >= 5:
             # Whether the size is that of the upright image depends on the format.
             width, height = ImageOps.exif_transpose(image).size
         return 3, height, width

@@ -1,7 +1,7 @@
 """ImageSource: rows of images that are read as they are needed."""
 
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -249,8 +249,21 @@ class ImageSource:
                     images[i] = image
         return failures
 
-    def _first(self, load):
-        """What `load` gives of the first row that can be read."""
+    def _usual(self, load, most, default=None):
+        """What `load` gives most often of `most` rows, the earliest of equals; else `_first`."""
+        found = Counter()
+        for row in range(0, self.n, -(-self.n // most)):
+            try:
+                found[load(row)] += 1
+            except ImageReadError:
+                continue
+        return found.most_common(1)[0][0] if found else self._first(load, default)
+
+    def _first(self, load, default=None):
+        """What `load` gives of the first row that can be read.
+
+        If there is none, the default, and all rows are marked; without a default, an error.
+        """
         found = {}
         for row in range(self.n):
             try:
@@ -259,7 +272,11 @@ class ImageSource:
                 found[row] = error
             if self._on_error == "raise" and len(found) >= _MOST_NAMED:
                 break
-        raise self._error(found) from next(iter(found.values()))
+        if default is None:
+            raise self._error(found) from next(iter(found.values()))
+        self._settle(found)
+        self._report(found)
+        return default
 
     def _zeros(self, rows):
         return np.zeros((len(rows), *self.shape), dtype=self.dtype)

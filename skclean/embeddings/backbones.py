@@ -168,30 +168,6 @@ def make_backbone(
         return Backbone(network, image_size=image_size, **given)
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for an optimizer: biases and the parameters of norms are not decayed.
-
-    Parameters
-    ----------
-    module : Module
-        Parameters that need no gradient are left out.
-    weight_decay : float
-        Of the others.
-
-    Returns
-    -------
-    list of dict
-        {"params", "weight_decay"} of the parameters with two or more axes, then of the rest, whose
-        weight decay is 0; empty groups are left out.
-    """
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
 def _torchvision_model(name, pretrained, image_size):
     """A classification model without its classifier, the classifier's name, and mean and std."""
     models = import_torchvision("torchvision.models")
@@ -204,7 +180,11 @@ def _torchvision_model(name, pretrained, image_size):
             + (f"you mean {' or '.join(map(repr, close))}?" if close else "see its list_models()")
         )
     weights = models.get_model_weights(name).DEFAULT if pretrained else None
-    model = models.get_model(name, weights=weights, **_settings(name, weights, image_size))
+    if pretrained:
+        # torchvision reads the file once more, and does not ask for tensors alone.
+        weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    settings = _settings(name, weights, image_size)
+    model = models.get_model(name, weights=weights, progress=False, **settings)
     if name in _RESNETS and not pretrained and image_size < SMALL_IMAGE:
         model.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")

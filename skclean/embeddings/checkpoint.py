@@ -1,20 +1,30 @@
 """The state of a training in one safetensors file, from which it goes on as if never stopped."""
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skclean._array import take_rows, to_numpy
 from skclean._files import replacing
 from skclean._optional import import_optional
 
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: two runs are then not kept apart.
+    fcntl = None  # type: ignore[assignment]
+
 FORMAT = 1
 _KEY = "skclean"
-_FILE = "checkpoint.safetensors"
+_FILE, _LOCK = "checkpoint.safetensors", "lock"
+#: Images that tell one set from another.
+FINGERPRINT_ROWS = 64
 
 
 @dataclass
@@ -31,6 +41,8 @@ class Progress:
         Sum of each loss term over the steps of this epoch, on the device.
     history : dict of str to list of float
         An entry for each finished epoch.
+    ended : bool
+        Whether the training came to its end before the last epoch.
     """
 
     epoch: int = 0
@@ -38,6 +50,7 @@ class Progress:
     seconds: float = 0.0
     totals: dict[str, Tensor] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
+    ended: bool = False
 
 
 def save_checkpoint(path: Any, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
@@ -131,27 +144,58 @@ class Checkpoints:
     name : str
         Who speaks in errors.
 
+    writes : bool
+        Whether this process writes; the others read alone.
+
     Raises
     ------
     ValueError
-        If there is a checkpoint and `resume` is False, or it cannot be gone on from.
+        If there is a checkpoint and `resume` is False, it cannot be gone on from, or another run
+        writes to the folder.
+    OSError
+        If the folder cannot be written to.
     """
 
-    def __init__(self, folder: Any, settings: dict[str, Any], resume: bool, name: str):
-        self.path = None if folder is None else Path(folder) / _FILE
+    def __init__(
+        self, folder: Any, settings: dict[str, Any], resume: bool, name: str, writes: bool = True
+    ):
+        self.path: Any = None if folder is None else Path(folder) / _FILE
         self.settings = json.loads(json.dumps(settings))
         self.name = name
         self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, Any] = {}
-        if self.path is None or not self.path.exists():
+        self._lock: Any = None
+        if self.path is None:
+            return
+        if writes:
+            self._lock = _locked(self.path.parent, name)
+        try:
+            self._open(resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, resume):
+        if not self.path.exists():
             return
         if not resume:
             raise ValueError(
-                f"{name}: expected a folder without a checkpoint, got {self.path}; do set "
+                f"{self.name}: expected a folder without a checkpoint, got {self.path}; do set "
                 "resume=True to go on from it, or name another folder."
             )
-        self._tensors, self._values = load_checkpoint(self.path, name)
-        check_settings(self._values["settings"], self.settings, self.path, name)
+        self._tensors, self._values = load_checkpoint(self.path, self.name)
+        check_settings(self._values["settings"], self.settings, self.path, self.name)
+
+    def close(self) -> None:
+        """Let other runs write to the folder."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
 
     def restore(self, module: nn.Module, optimizer: Optimizer, precision: Any) -> Progress:
         """Bring everything to the state of the checkpoint; as it is where there is none.
@@ -169,9 +213,10 @@ class Checkpoints:
         try:
             module.load_state_dict(_within(self._tensors, "module."))
         except RuntimeError as error:
+            self.close()
             raise ValueError(
                 f"{self.name}: expected the network of the checkpoint {self.path}, got another "
-                f"({error}); do pass the backbone that it was written with."
+                "one; do pass the backbone that it was written with."
             ) from error
         load_optimizer(optimizer, _within(self._tensors, "optimizer."))
         if self._values["precision"]:
@@ -194,13 +239,56 @@ class Checkpoints:
         values = {
             "settings": self.settings,
             "precision": precision.state_dict(),
-            "progress": {k: getattr(progress, k) for k in ("epoch", "step", "seconds", "history")},
+            "progress": {k: v for k, v in vars(progress).items() if k != "totals"},
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # What a process that was killed while it wrote has left.
         for unfinished in self.path.parent.glob(f".{self.path.name}.*"):
             unfinished.unlink(missing_ok=True)
         save_checkpoint(self.path, tensors, values)
+
+
+def described(part: Any) -> str:
+    """What tells settings apart in any process: the parameters of an estimator, else its name."""
+    if part is None or hasattr(part, "get_params"):
+        return repr(part)
+    named = part if hasattr(part, "__qualname__") else type(part)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def digest(*arrays: np.ndarray) -> str:
+    """Of all that the arrays hold."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def fingerprint(rows: Any) -> str:
+    """A digest of some rows of an array or an ImageSource, by which others are told apart."""
+    is_source = hasattr(rows, "readable")
+    n = rows.n if is_source else rows.shape[0]
+    places = np.unique(np.linspace(0, n - 1, FINGERPRINT_ROWS).astype(np.int64))
+    if is_source:
+        drawn = rows.read(places[rows.readable[places]])
+    else:
+        drawn = to_numpy(take_rows(rows, places))
+    return digest(drawn)
+
+
+def _locked(folder, name):
+    """The folder, made where it is missing, for this run alone until the result is let go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stream = (folder / _LOCK).open("w")
+    if fcntl is not None:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.close()
+            raise ValueError(
+                f"{name}: expected a checkpoint_dir that no other run writes to, got {folder}; do "
+                "name another folder, or wait for that run."
+            ) from error
+    return stream
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from skclean._optional import import_optional
+from skclean.embeddings._spawn import run_spawned
 
 lightning_fabric = import_optional("lightning_fabric", "neural")
 
@@ -103,7 +104,9 @@ def launch(fabric: Any, function: Callable, *args: Any, **kwargs: Any) -> Any:
     """
     port = os.environ.get("MASTER_PORT")
     try:
-        with _quiet():
+        with _quiet(), _current_device_kept():
+            if spawns(fabric):
+                return run_spawned(fabric, _quietly, (function, *args), kwargs)
             return fabric.launch(_quietly, function, *args, **kwargs)
     finally:
         if spawns(fabric) and port is None:
@@ -175,13 +178,22 @@ class DeviceImages:
     device : torch.device
     value_range : tuple of float or None
         Values of black and white. None: 0 and 255 for uint8, 0 and 1 for floats.
+    resident : bool, default=True
+        Whether they may stay on a GPU; False for a single pass.
     """
 
-    def __init__(self, source: Any, device: Any, value_range: tuple[float, float] | None = None):
+    def __init__(
+        self,
+        source: Any,
+        device: Any,
+        value_range: tuple[float, float] | None = None,
+        resident: bool = True,
+    ):
         self.source, self.device = source, torch.device(device)
         bytewise = np.dtype(source.dtype) == np.uint8
         self.low, self.high = value_range or ((0.0, 255.0) if bytewise else (0.0, 1.0))
-        self._resident = _moved(source, self.device) if _fits(source, self.device) else None
+        resident = resident and _fits(source, self.device)
+        self._resident = _moved(source, self.device) if resident else None
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Tensor]:
         """Batches of rows, in order; the last one may be smaller.
@@ -205,9 +217,7 @@ class DeviceImages:
         held = self.source.array() if self.device.type != "cuda" else None
         if held is not None:
             for i in range(0, len(order), batch_size):
-                yield self._scaled(
-                    torch.from_numpy(held[order[i : i + batch_size]]).to(self.device)
-                )
+                yield self._scaled(_to_device(held[order[i : i + batch_size]], self.device))
             return
         for _, images in self.source.batches(order, batch_size):
             yield self._scaled(_to_device(images, self.device))
@@ -217,10 +227,21 @@ class DeviceImages:
 
 
 def _check_device(device, devices, name):
-    cuda = torch.cuda.is_available()
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device is None:
-        device = "cuda" if cuda else "mps" if torch.backends.mps.is_available() else "cpu"
-    chosen = torch.device(device)
+        device = "cuda" if cuda else "mps" if mps else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name}: expected device None, 'cpu', 'cuda', 'cuda:1' or 'mps', got {device!r}; do "
+            "name one of these."
+        ) from error
+    if chosen.type not in ("cpu", "cuda", "mps") or (chosen.type == "mps" and not mps):
+        raise ValueError(
+            f"{name}: expected a device that is there, got {str(device)!r}; do set device=None, "
+            "which takes a GPU if there is one."
+        )
     there = torch.cuda.device_count() if chosen.type == "cuda" else 1
     if chosen.type == "cuda" and (not cuda or max(devices, (chosen.index or 0) + 1) > there):
         raise ValueError(
@@ -241,6 +262,16 @@ def _best_precision(device):
     if device.type != "cuda":
         return "32-true"
     return "bf16-mixed" if torch.cuda.get_device_capability(device) >= (8, 0) else "16-mixed"
+
+
+@contextmanager
+def _current_device_kept():
+    """Fabric makes the device that it uses torch's current one."""
+    if not torch.cuda.is_initialized():
+        yield
+        return
+    with torch.cuda.device(torch.cuda.current_device()):
+        yield
 
 
 @contextmanager
@@ -299,12 +330,13 @@ def _moved(source, device):
     dtype = torch.uint8 if np.dtype(source.dtype) == np.uint8 else torch.float32
     images = torch.empty((source.n, *source.shape), dtype=dtype, device=device)
     for rows, part in source.batches(np.arange(source.n), MOVED_IMAGES):
-        images[int(rows[0]) : int(rows[0]) + len(rows)] = torch.from_numpy(part).to(device)
+        images[int(rows[0]) : int(rows[0]) + len(rows)] = _to_device(part, device)
     return images
 
 
 def _to_device(images, device):
-    images = torch.from_numpy(images)
+    # Not every device has double precision.
+    images = torch.from_numpy(images if images.dtype == np.uint8 else images.astype(np.float32))
     if device.type == "cuda":
         return images.pin_memory().to(device, non_blocking=True)
     return images.to(device)

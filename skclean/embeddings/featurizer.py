@@ -1,21 +1,20 @@
 """SSLFeaturizer: images to embeddings, without labels."""
 
 import importlib.util
-from contextlib import contextmanager
+import os
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skclean._files import replacing
+from skclean._fields import with_unreadable
+from skclean._files import array_output
 from skclean._output import TransformsSamples
 from skclean._validation import HasMethods, Interval, StrOptions, check_columns
-from skclean.embeddings.images import open_images
+from skclean.embeddings.images import ArrayImages, open_images
 from skclean.embeddings.kmeans import ConvKMeans
 from skclean.samples import LabelledSamples
 
@@ -39,9 +38,9 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
 
         - "simclr" [3]_ and "moco" [4]_ train `backbone`; a GPU is wanted.
         - "kmeans" [5]_ needs neither GPU nor torch.
-        - "none" takes `backbone` as it is, with its pretrained `weights`.
-        - "auto" is "none" where `weights` are given, else "simclr" where torch finds a CUDA
-          device, else "kmeans".
+        - "none" takes `backbone` as it is: a module, or a name with pretrained `weights`.
+        - "auto" is "none" where `backbone` is a module or `weights` are given, else "simclr" where
+          torch finds a CUDA device, else "kmeans".
 
         With settings of its own: ``ConvKMeans(n_filters=800)``, ``SimCLR(temperature=0.2)``,
         ``MoCo(queue_size=65536)`` of `skclean.embeddings`, so that ``method__temperature`` can be
@@ -49,7 +48,8 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
     backbone : str or torch.nn.Module, default="resnet18"
         "resnet18", "resnet34", "resnet50", "preact_resnet18", any classifier of torchvision by
         name, or a module that maps images (b, 3, H, W) with values in [0, 1] to (b, d) or
-        (b, d, h, w); a module is copied. Below 64 pixels ResNets get the stem of CIFAR.
+        (b, d, h, w); a module is copied. Below 64 pixels ResNets get the stem of CIFAR. A
+        Pipeline with `memory` recognises a named backbone, but no module, from call to call.
     weights : None, "DEFAULT" or path-like, default=None
         Where the backbone starts: seeded at random, torchvision's pretrained weights, or a file,
         safetensors or a torch file of tensors alone.
@@ -57,10 +57,12 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
         Side in pixels. Images of another size are scaled by their shorter side and cut to the
         middle square. None takes all images as they are; they must have one size.
     image_shape : tuple of int or None, default=None
-        ``(H, W)`` or ``(H, W, channels)`` of images that come as flat rows (n, d). None finds it
-        where a row is a square image, and takes other rows as one line of pixels.
+        ``(H, W)``, ``(H, W, channels)`` or ``(channels, H, W)`` of images that come as flat rows
+        (n, d). None finds it where a row is a square image, the channel its last axis, and takes
+        other rows as one line of pixels.
     augmentation : Augmentation, callable or None, default=None
-        Random views for "simclr" and "moco". None is SimCLR's for small images.
+        Random views for "simclr" and "moco": called with images (b, 3, H, W) in [0, 1] on the
+        device and a torch.Generator there. None is SimCLR's, for small images below 64 pixels.
     epochs : int, default=200
         Passes over the images.
     batch_size : int, default=512
@@ -68,15 +70,18 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
     optimizer : {"sgd", "lars"}, default="sgd"
         LARS is for batches of several thousand images.
     learning_rate : float or None, default=None
-        Peak, for the whole batch. None takes that of the method, proportional to `batch_size`.
+        Peak, for the whole batch. None takes that of the method and the optimizer, proportional
+        to `batch_size`.
     weight_decay : float, default=1e-4
         Not applied to norms and biases.
-    warmup_epochs : int, default=10
-        Epochs in which the learning rate rises; it then falls along a cosine.
+    warmup_epochs : int or None, default=None
+        Epochs in which the learning rate rises; it then falls along a cosine. None is a tenth of
+        `epochs`, at most 10.
     device : None, "cpu", "cuda" or "mps", default=None
         Where the backbone runs. None takes a GPU if there is one.
     devices : int, default=1
-        Processes that train together, on a device each.
+        Processes that train together, on a device each; batch norms see the images of their own
+        process. A script needs ``if __name__ == "__main__":`` then.
     num_nodes : int, default=1
         Machines that train together, when started by torchrun.
     precision : {"auto", "32-true", "16-mixed", "bf16-mixed"}, default="auto"
@@ -101,7 +106,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
     random_state : int, RandomState instance or None, default=0
         Seeds the initial weights, the order of the images, the views, and the patches of k-means.
     verbose : bool, default=False
-        Whether progress is shown.
+        Whether the progress of "simclr" and "moco" is shown.
 
     Attributes
     ----------
@@ -112,8 +117,8 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
     image_shape_ : tuple of int
         ``(channels, H, W)``, channels 1 or 3.
     value_range_ : tuple of float
-        Values of black and white: 0 and 255 for uint8; 0 and 1 for floats within these, else the
-        least and greatest value of the fit.
+        Values of black and white: 0 and 255 for uint8; for others 0 and 1, moved out to the least
+        and the greatest value of the fit.
     history_ : dict of ndarray
         Of "simclr" and "moco", an entry an epoch: loss, learning_rate, seconds,
         images_per_second, and probe, the accuracy of the k-NN probe, NaN where there was none.
@@ -160,7 +165,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
             HasMethods(["make"]),
         ],
         "backbone": [str, HasMethods(["forward", "state_dict"])],
-        "weights": [str, Path, None],
+        "weights": [str, HasMethods(["__fspath__"]), None],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
         "image_shape": ["array-like", None],
         "augmentation": [callable, None],
@@ -169,7 +174,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
         "optimizer": [StrOptions({"sgd", "lars"})],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
+        "warmup_epochs": [Interval(Integral, 0, None, closed="left"), None],
         "device": [str, None],
         "devices": [Interval(Integral, 1, None, closed="left")],
         "num_nodes": [Interval(Integral, 1, None, closed="left")],
@@ -177,7 +182,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
         "compile": ["boolean"],
         "n_workers": [Interval(Integral, 0, None, closed="left"), None],
         "on_error": [StrOptions({"raise", "skip"})],
-        "checkpoint_dir": [str, Path, None],
+        "checkpoint_dir": [str, HasMethods(["__fspath__"]), None],
         "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "resume": ["boolean"],
         "probe_every": [Interval(Integral, 1, None, closed="left")],
@@ -199,7 +204,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
         optimizer="sgd",
         learning_rate=None,
         weight_decay=1e-4,
-        warmup_epochs=10,
+        warmup_epochs=None,
         device=None,
         devices=1,
         num_nodes=1,
@@ -300,20 +305,20 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
         NotFittedError
             Before `fit`.
         ValueError
-            As `fit`, and if the images or `out` are not of the shape of the fit.
+            As `fit`, and if the images or `out` are not of the shape of the fit, or the images
+            have other values: uint8 in place of floats, or the reverse. Of files the heads are
+            looked at before, the rest as they are embedded.
         """
         check_is_fitted(self)
         source = self._open(X, reset=False)
         source.check(quick=True)
+        check_values(source, self.value_range_, type(self).__name__)
         return self._contain(X, source, out)
 
     def _open(self, X, *, reset):
         images = X
         if isinstance(X, LabelledSamples):
             images = X.features if X.inputs is None else X.inputs
-        flat = len(getattr(images, "shape", ())) == 2
-        if flat:
-            check_columns(images, estimator=self, reset=reset)
         source = open_images(
             images,
             name=type(self).__name__,
@@ -323,6 +328,11 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
             on_error=self.on_error,
             n_workers=self.n_workers,
         )
+        flat = len(getattr(images, "shape", ())) == 2 and isinstance(source, ArrayImages)
+        if flat:
+            check_columns(images, estimator=self, reset=reset)
+        if isinstance(X, LabelledSamples) and X.readable is not None:
+            source.readable &= X.readable
         if reset:
             self.image_shape_ = source.shape
             if not flat:
@@ -331,13 +341,23 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
         return source
 
     def _fit(self, X, probe_y):
+        before = dict(vars(self))
+        try:
+            return self._learn(X, probe_y)
+        except BaseException:
+            # A fit that fails leaves the estimator as it was.
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _learn(self, X, probe_y):
         self._validate_params()
         source = self._open(X, reset=True)
         source.check()
         self.method_ = self._chosen_method()
         _check_number(source, self.method_, type(self).__name__)
         rng = check_random_state(self.random_state)
-        self.value_range_ = _value_range(source)
+        self.value_range_ = value_range(source)
         if hasattr(self.method_, "fit_images"):
             self.method_.fit_images(source, rng)
             for attribute in ("backbone_", "history_"):
@@ -352,8 +372,14 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
     def _chosen_method(self):
         name = self.method
         if name == "auto":
-            name = "none" if self.weights is not None else "simclr" if _has_gpu() else "kmeans"
+            given = self.weights is not None or not isinstance(self.backbone, str)
+            name = "none" if given else "simclr" if _has_gpu() else "kmeans"
         if name == "kmeans":
+            if self.weights is not None:
+                raise ValueError(
+                    f"{type(self).__name__}: expected weights=None for method='kmeans', which "
+                    f"trains no backbone, got {self.weights!r}; do set method='none'."
+                )
             return ConvKMeans()
         if name == "none":
             return "none"
@@ -367,15 +393,16 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
         """The embeddings of opened images, in a container."""
         dtype = "float64" if source.dtype == np.float64 else "float32"
         shape = source.n, self._n_features_out
-        with _output(out, shape, dtype, type(self).__name__) as features:
+        with array_output(out, shape, dtype, type(self).__name__) as features:
             for rows, embedded in self._embed(source):
                 features[rows] = embedded
             features[~source.readable] = 0
-        if isinstance(out, str | Path):
+        if isinstance(out, str | os.PathLike):
             features = np.load(out, mmap_mode="r")
         readable = None if source.readable.all() else source.readable
         if isinstance(X, LabelledSamples):
-            return X.with_features(features, inputs=source.inputs)._replace(readable=readable)
+            samples = X.with_features(features, inputs=source.inputs)
+            return samples._new(with_unreadable(samples._as_dict() | {"readable": readable}))
         samples = LabelledSamples(features, inputs=source.inputs, readable=readable)
         return samples._replace(index=X.index) if hasattr(X, "iloc") else samples
 
@@ -421,8 +448,8 @@ def _check_number(source, method, name):
         )
 
 
-def _value_range(source):
-    """What stands for black and for white in the images of the fit."""
+def value_range(source: Any) -> tuple[float, float]:
+    """What stands for black and for white in the images of a fit: see `value_range_`."""
     if source.dtype == np.uint8:
         return 0.0, 255.0
     low, high = 0.0, 1.0
@@ -431,22 +458,21 @@ def _value_range(source):
     return low, high
 
 
-@contextmanager
-def _output(out, shape, dtype, name):
-    """Where the embeddings are written; a file takes its name once it is complete."""
-    if out is None:
-        yield np.empty(shape, dtype=dtype)
-    elif isinstance(out, str | Path):
-        with replacing(out) as temporary:
-            features = open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-            yield features
-            features.flush()
-    else:
-        given = getattr(out, "shape", None), getattr(getattr(out, "dtype", None), "kind", None)
-        if given != (shape, "f") or not out.flags.writeable:
-            raise ValueError(
-                f"{name}: expected out as a path or a writable float array of shape {shape}, got "
-                f"{type(out).__name__} of shape {given[0]}; do make numpy.empty({shape}, "
-                f"numpy.{dtype}), or name a file."
-            )
-        yield out
+def check_values(source: Any, black_white: tuple[float, float], name: str) -> None:
+    """Raise ValueError unless images have values like those of a fit with such a `value_range_`.
+
+    Some of the images are read.
+    """
+    rows, (low, high) = np.flatnonzero(source.readable), black_white
+    if not len(rows):
+        return
+    images = source.read(rows[:: -(-len(rows) // VALUE_BATCH)])
+    found, spread = (float(images.min()), float(images.max())), high - low
+    # Bytes in place of floats up to 1, or the reverse, are dark or glaring images.
+    bytewise = source.dtype == np.uint8
+    faint = not bytewise and high == 255 and 0 < found[1] <= 1
+    if faint or found[0] < low - spread or found[1] > high + spread:
+        raise ValueError(
+            f"{name}: expected images with values from {low:g} to {high:g} as in the fit, got "
+            f"{found[0]:g} to {found[1]:g}; do scale them alike."
+        )

@@ -1,9 +1,10 @@
 """open_images: whatever a user passes as images, as one source that is read by rows."""
 
 import math
+import mmap
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array
@@ -23,6 +24,8 @@ from skclean.embeddings._source import ImageSource, check_like, thread_count
 from skclean.samples import LabelledSamples
 
 __all__ = ["ImageItems", "ImageSource", "open_images"]
+
+_PATHS = (str, bytes, os.PathLike)
 
 
 def open_images(
@@ -44,12 +47,14 @@ def open_images(
 
         - images (n, H, W), (n, H, W, C) or (n, C, H, W) with C 1 or 3: NumPy arrays, memory maps,
           tensors, lists of images of one shape. Where both axes could be the channels, integers
-          have them last and floats first. uint8, float32 and float64 stay, float16 becomes
-          float32, other integers and booleans float64.
+          have them last and floats first. uint8, float32 and float64 stay; float16, booleans and
+          other integers become float32, integers beyond 2**24 float64.
         - flat rows (n, d), also a DataFrame: of `image_shape`, of `like`, or as
-          `flat_image_shape` says. Colour channels are the last axis of a row.
-        - paths of files (n,): a list, array or Series of str or path-like. They become RGB, upright
-          by their EXIF orientation and on white where they are transparent.
+          `flat_image_shape` says. The last two take a row as (H, W, C), the channel as its last
+          axis; ``image_shape=(3, H, W)`` is for rows in channel-first order.
+        - paths of files (n,) or (n, 1): a list, array, Series or DataFrame of one column, of str,
+          bytes or path-like. They become RGB, upright by their EXIF orientation and on white where
+          they are transparent.
         - a torch Dataset, any other object with ``__len__`` and ``__getitem__``, or a list, whose
           items are Pillow images (they become RGB), tensors or arrays (H, W), (C, H, W) or
           (H, W, C), or tuples that begin with one. An item must be the same each time.
@@ -60,12 +65,14 @@ def open_images(
         Side in pixels. Images of another size are scaled, antialiased, by their shorter side and
         cut to the middle square; floats are not scaled. None takes images as they are.
     image_shape : tuple of int or None, default=None
-        ``(H, W)`` or ``(H, W, C)`` of flat rows.
+        ``(H, W)``, ``(H, W, C)`` or ``(C, H, W)`` of flat rows.
     like : tuple of int or None, default=None
         ``(C, H, W)`` of the fit, from which images must not differ.
     on_error : {"raise", "skip"}, default="raise"
-        Whether a file or item that cannot be read, or is of another size than the first, is an
-        error, or a warning and a row of zeros.
+        Whether a file or item that cannot be read, or is of another size, is an error, or a
+        warning and a row of zeros. The size of files is the commonest of 256 at most, spread
+        evenly; that of items is the commonest of 16 for "skip", else the first. For "skip" with
+        `like` it is that of `like`, and no row need be readable.
     n_workers : int or None, default=None
         Threads that decode files, and processes that read a torch Dataset; 0 reads in the caller's
         thread. None: a thread for each core for files, no process for a Dataset.
@@ -79,7 +86,7 @@ def open_images(
     ValueError
         If X is not such images, holds NaN or inf, or is not as `like`.
     ImageReadError
-        If no file or item can be read: a ValueError.
+        If no file or item can be read, but for "skip" with `like`: a ValueError.
     TypeError
         If X is sparse or an IterableDataset.
 
@@ -135,7 +142,21 @@ class ArrayImages(ImageSource):
         if self._size is not None or self._mapped:
             n_threads = thread_count(n_workers)
         options = {"name": name, "on_error": on_error, "n_threads": n_threads}
-        super().__init__(images, shape, pixel_dtype(images.dtype), **options)
+        super().__init__(images, shape, pixel_dtype(images), **options)
+
+    def __getstate__(self):
+        """Each value once; a memory map as the place in its file."""
+        state = {**self.__dict__, "inputs": _placed(self.inputs)}
+        del state["_view"]
+        if self._size is None:
+            state["_images"] = None
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if isinstance(self.inputs, _Placed):
+            self.inputs = self.inputs.opened()
+        self._view = channel_first(self.inputs)
 
     def check(self, quick=False):
         if self._size is not None:
@@ -143,7 +164,7 @@ class ArrayImages(ImageSource):
 
     def array(self):
         if self._images is None and self._size is None:
-            if self._mapped and not self.keeps:
+            if (self._mapped or self.dtype != self.inputs.dtype) and not self.keeps:
                 return None
             self._images = self._view.astype(self.dtype, copy=False)
         return self._images
@@ -158,13 +179,43 @@ class ArrayImages(ImageSource):
         return square(self._view[row], self._size)
 
 
+class _Placed(NamedTuple):
+    """Where the values of a memory map lie."""
+
+    filename: str
+    offset: int
+    n_bytes: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def opened(self):
+        values = np.memmap(self.filename, np.uint8, "r", self.offset, (self.n_bytes,))
+        return np.ndarray(self.shape, self.dtype, values, strides=self.strides)
+
+
+def _placed(x):
+    """A view of a memory map as its place; others, and where the file may differ, as they are."""
+    root = x
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if not isinstance(root, np.memmap) or not isinstance(root.base, mmap.mmap) or not x.size:
+        return x
+    gone = root.filename is None or not os.path.exists(root.filename)
+    if gone or root.mode == "c" or min(x.strides) < 0:
+        return x
+    offset = root.offset + x.ctypes.data - root.ctypes.data
+    n_bytes = x.itemsize + sum((m - 1) * step for m, step in zip(x.shape, x.strides))
+    return _Placed(os.fspath(root.filename), offset, n_bytes, x.dtype, x.shape, x.strides)
+
+
 def _sorted_out(X, name):
     """X as an array, as paths in an array (n,), or as `ImageItems`."""
     if isinstance(X, ImageItems):
         return X
-    if isinstance(X, (str, os.PathLike)):
+    if isinstance(X, _PATHS):
         raise ValueError(
-            f"{name}: expected several images, got one path, {os.fspath(X)!r}; do pass a list of "
+            f"{name}: expected several images, got one path, {os.fsdecode(X)!r}; do pass a list of "
             "files, as sorted(pathlib.Path(folder).glob('*.jpg')) is one."
         )
     if is_loaded_instance(X, "torch.utils.data", "IterableDataset"):
@@ -175,7 +226,8 @@ def _sorted_out(X, name):
     if isinstance(X, (list, tuple)):
         return _of_list(X)
     if hasattr(X, "shape") or hasattr(X, "__array__"):
-        one_column = is_numpy(X) and len(getattr(X, "shape", ())) == 1
+        shape = getattr(X, "shape", ())
+        one_column = is_numpy(X) and (len(shape) == 1 or (len(shape) == 2 and shape[1] == 1))
         return _of_column(np.asarray(X)) if one_column else X
     if not hasattr(X, "__getitem__") or not hasattr(X, "__len__") or isinstance(X, Mapping):
         raise ValueError(
@@ -187,7 +239,7 @@ def _sorted_out(X, name):
 
 def _of_list(X):
     if _has_path(X):
-        return np.fromiter(X, dtype=object, count=len(X))
+        return _decoded(X)
     if not len(X) or not _is_image(X[0]):
         return X
     kinds = {(getattr(x, "shape", None), str(getattr(x, "dtype", None))) for x in X}
@@ -197,6 +249,10 @@ def _of_list(X):
 
 
 def _of_column(X):
+    if X.dtype.kind in "SO" and _has_path(X.ravel()):
+        return _decoded(X.ravel())
+    if X.ndim == 2:
+        return X.ravel() if X.dtype.kind in "UT" else X
     return ImageItems(X) if X.dtype.kind == "O" and len(X) and _is_image(X[0]) else X
 
 
@@ -215,7 +271,13 @@ def _are_paths(X):
 
 
 def _has_path(values):
-    return any(isinstance(value, (str, os.PathLike)) for value in values)
+    return any(isinstance(value, _PATHS) for value in values)
+
+
+def _decoded(paths):
+    """Paths as an array, those in bytes as str."""
+    decoded = (os.fsdecode(path) if isinstance(path, bytes) else path for path in paths)
+    return np.fromiter(decoded, dtype=object, count=len(paths))
 
 
 def _checked_array(X, name, like):
@@ -230,7 +292,7 @@ def _checked_array(X, name, like):
         ensure_min_samples=int(like is None),
         estimator=name,
     )
-    if pixel_dtype(X.dtype) is None:
+    if X.dtype.kind not in "biuf":
         raise ValueError(
             f"{name}: expected images of real numbers, got {X.dtype}; do convert them."
         )

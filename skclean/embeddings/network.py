@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ from torch import nn
 from skclean._labels import encode_labels
 from skclean.embeddings.augment import Augmentation
 from skclean.embeddings.backbones import SMALL_IMAGE, make_backbone
+from skclean.embeddings.checkpoint import described
 from skclean.embeddings.devices import DeviceImages, make_fabric
 from skclean.embeddings.training import fit
 
 #: Images that the mean and the spread of the colours are taken from.
 COLOUR_SAMPLE = 2000
+#: Learning rate of LARS for such a batch.
+LARS_RATE = 2.0
 #: A channel that varies less is constant.
 LEAST_SPREAD = 1e-6
 #: Learning rates of the methods are for batches of so many images.
@@ -46,7 +50,12 @@ def fit_backbone(
     side, seed = min(source.shape[1:]), int(rng.randint(2**31 - 1))
     mean = std = None
     if estimator.weights is None and isinstance(estimator.backbone, str):
-        mean, std = _colours(source, estimator.value_range_, rng)
+        mean, std = colour_moments(source, estimator.value_range_, rng)
+    if method == "none" and estimator.weights is None and isinstance(estimator.backbone, str):
+        raise ValueError(
+            f"{name}: expected weights for method='none', got none, so that {estimator.backbone!r} "
+            "would be as it is drawn at random; do pass weights='DEFAULT' or a file."
+        )
     backbone = make_backbone(
         estimator.backbone,
         weights=estimator.weights,
@@ -61,7 +70,18 @@ def fit_backbone(
     if augment is None:
         large = side >= SMALL_IMAGE
         augment = Augmentation(scale=(0.08, 1), jitter=1.0, blur=0.5) if large else Augmentation()
-    batch_size, rate = min(estimator.batch_size, source.n), estimator.learning_rate
+    batch_size, epochs = min(estimator.batch_size, source.n), estimator.epochs
+    rate, warmup = estimator.learning_rate, estimator.warmup_epochs
+    if rate is None:
+        base = LARS_RATE if estimator.optimizer == "lars" else method.base_learning_rate
+        rate = base * batch_size / BASE_BATCH
+    if warmup is None:
+        warmup = min(10, epochs // 10)
+    elif warmup >= epochs:
+        raise ValueError(
+            f"{name}: expected warmup_epochs below epochs={epochs}, got {warmup}; do lower it, or "
+            "set None."
+        )
     objective = method.make(backbone, seed + 1)
     fabric = make_fabric(
         estimator.device, estimator.devices, estimator.num_nodes, estimator.precision, name=name
@@ -71,12 +91,12 @@ def fit_backbone(
         objective,
         source,
         augment,
-        epochs=estimator.epochs,
+        epochs=epochs,
         batch_size=batch_size,
-        learning_rate=method.base_learning_rate * batch_size / BASE_BATCH if rate is None else rate,
+        learning_rate=rate,
         optimizer=estimator.optimizer,
         weight_decay=estimator.weight_decay,
-        warmup_epochs=estimator.warmup_epochs,
+        warmup_epochs=warmup,
         seed=seed,
         value_range=estimator.value_range_,
         compile=estimator.compile,
@@ -85,7 +105,7 @@ def fit_backbone(
         checkpoint_dir=estimator.checkpoint_dir,
         checkpoint_every=estimator.checkpoint_every,
         resume=estimator.resume,
-        settings={"method": repr(method), "augmentation": repr(augment)},
+        settings={"method": described(method), "augmentation": described(augment)},
         verbose=estimator.verbose,
         name=name,
     )
@@ -109,30 +129,41 @@ def embed(
     features : ndarray of shape (b, d)
     """
     device = make_fabric(device).device
-    images = DeviceImages(source, device, value_range)
+    images = DeviceImages(source, device, value_range, resident=False)
     double = source.dtype == np.float64 and device.type == "cpu"
-    network = copy.deepcopy(backbone).double() if double else backbone.to(device)
+    # A copy, as others may embed at the same time.
+    network = copy.deepcopy(backbone).to(device, torch.float64 if double else torch.float32)
+    start = 0
+    for batch in images.batches(np.arange(source.n), batch_size):
+        with torch.inference_mode(), full_precision(device):
+            features = network(batch.double() if double else batch).cpu().numpy()
+        yield slice(start, start + len(batch)), features
+        start += len(batch)
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Without TF32: rows are recognised later by their content, up to the last bits."""
+    if device.type != "cuda":
+        yield
+        return
+    # torch 2.9 names the precision, and does not let its older switches be read after that.
+    conv = getattr(torch.backends.cudnn, "conv", None)
+    switch, exact = ("allow_tf32", False) if conv is None else ("fp32_precision", "ieee")
+    places = conv or torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [getattr(place, switch) for place in places]
     try:
-        start = 0
-        for batch in images.batches(np.arange(source.n), batch_size):
-            batch = batch.double() if double else batch
-            yield slice(start, start + len(batch)), _features(network, batch)
-            start += len(batch)
+        for place in places:
+            setattr(place, switch, exact)
+        yield
     finally:
-        backbone.cpu()
+        for place, value in zip(places, before):
+            setattr(place, switch, value)
 
 
-@torch.inference_mode()
-def _features(network, batch):
-    # Rows are recognised later by their content: the same image must give the same numbers,
-    # whatever is in the batch beside it.
-    with torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    ):
-        return network(batch).cpu().numpy()
-
-
-def _colours(source, value_range, rng):
+def colour_moments(
+    source: Any, value_range: tuple[float, float], rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each of three channels, values in [0, 1]."""
     rows = np.flatnonzero(source.readable)
     if len(rows) > COLOUR_SAMPLE:
@@ -147,7 +178,9 @@ def _colours(source, value_range, rng):
 def _probe_codes(probe_y, n, name):
     if probe_y is None:
         return None
-    codes, _ = encode_labels(probe_y, name=name)
+    codes, classes = encode_labels(probe_y, name=name)
+    if len(classes) == 1 and np.array_equal(classes, [-1]):
+        codes = np.full(len(codes), -1)
     if len(codes) != n:
         raise ValueError(
             f"{name}: expected probe_y of {n} rows, as many as X, got {len(codes)}; do pass the "

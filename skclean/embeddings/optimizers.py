@@ -48,8 +48,10 @@ def make_optimizer(
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
     if kind == "lars":
-        groups[1]["adapt"] = False
+        for group in groups:
+            group["adapt"] = group["params"][0].ndim > 1
         return LARS(groups, learning_rate, momentum=momentum)
     # A fused optimizer that unscales gradients itself does not let them be clipped.
     scaled = getattr(fabric.strategy.precision, "scaler", None) is not None

@@ -3,6 +3,7 @@
 import math
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,13 @@ from torch import Tensor, nn
 
 from skclean._optional import import_optional
 from skclean.embeddings import devices
-from skclean.embeddings.checkpoint import Checkpoints, Progress, load_checkpoint, save_checkpoint
+from skclean.embeddings.checkpoint import (
+    Checkpoints,
+    Progress,
+    fingerprint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from skclean.embeddings.optimizers import learning_rate_at, make_optimizer, set_learning_rate
 from skclean.embeddings.probe import knn_probe
 
@@ -144,9 +151,13 @@ def train(
         "warmup_epochs": warmup_epochs,
         "clip_norm": clip_norm,
         "seed": seed,
+        "value_range": value_range,
         **(settings or {}),
     }
-    checkpoints = Checkpoints(checkpoint_dir, must_agree, resume, name)
+    if checkpoint_dir is not None:
+        must_agree["images drawn"] = fingerprint(source)
+    writes = fabric.is_global_zero
+    checkpoints = Checkpoints(checkpoint_dir, must_agree, resume, name, writes)
     objective.to(memory_format=torch.channels_last).train()
     module = fabric.setup_module(_Forward(objective))
     solver = fabric.setup_optimizers(
@@ -154,13 +165,14 @@ def train(
     )
     state = objective, solver.optimizer, fabric.strategy.precision
     progress = checkpoints.restore(*state)
+    check_shared(fabric, progress, name)
     images = devices.DeviceImages(source, device, value_range)
     generator = torch.Generator(device)
     bar = _progress_bar(epochs * steps * share * world, verbose and fabric.is_global_zero)
     bar.update((progress.epoch * steps + progress.step) * share * world)
     saved = time.monotonic()
 
-    with devices.seeded(0, device), bar, _prepared(objective, fabric, compile):
+    with checkpoints, devices.seeded(0, device), bar, _prepared(objective, fabric, compile):
         while progress.epoch < epochs:
             epoch, first, started = progress.epoch, progress.step, time.perf_counter()
             order = np.random.default_rng([seed, _ORDER, epoch]).permutation(rows)
@@ -185,7 +197,7 @@ def train(
                     progress.totals[term] = progress.totals.get(term, 0) + value.detach()
                 progress.step = step + 1
                 bar.update(share * world)
-                if _is_due(checkpoints, checkpoint_seconds, saved, fabric) and step + 1 < steps:
+                if is_due(checkpoints, checkpoint_seconds, saved, fabric) and step + 1 < steps:
                     check_finite(progress, objective, name)
                     now = time.perf_counter()
                     progress.seconds, started = progress.seconds + now - started, now
@@ -216,7 +228,9 @@ def train(
     return {k: np.array(v) for k, v in progress.history.items()}
 
 
-def fit(fabric: Any, objective: Any, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
+def fit(
+    fabric: Any, objective: Any, *args: Any, train: Callable = train, **kwargs: Any
+) -> dict[str, np.ndarray]:
     """`train` in all processes of a Fabric; also where it starts them, `objective` is trained.
 
     Parameters
@@ -225,15 +239,27 @@ def fit(fabric: Any, objective: Any, *args: Any, **kwargs: Any) -> dict[str, np.
         Of `make_fabric`, not launched yet.
     objective, *args, **kwargs
         As in `train`. Where processes are started, all must pickle.
+    train : callable
+        Another function that trains its second argument and returns a history.
     """
     if not devices.spawns(fabric):
         return devices.launch(fabric, train, objective, *args, **kwargs)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trained.safetensors"
-        devices.launch(fabric, _train_to_file, path, objective, *args, **kwargs)
+        devices.launch(fabric, _train_to_file, train, path, objective, *args, **kwargs)
         tensors, values = load_checkpoint(path, "fit")
     objective.load_state_dict(tensors)
     return {k: np.array(v) for k, v in values["history"].items()}
+
+
+def check_shared(fabric: Any, progress: Progress, name: str) -> None:
+    """Raise ValueError where processes go on from different checkpoints."""
+    place = progress.epoch, progress.step
+    if fabric.broadcast(place) != place:
+        raise ValueError(
+            f"{name}: expected the same checkpoint in all processes, got another one in process "
+            f"{fabric.global_rank}; do name a folder that all machines share."
+        )
 
 
 def check_finite(progress: Progress, module: nn.Module, name: str) -> None:
@@ -266,7 +292,7 @@ class _Forward(nn.Module):
         return self.objective.loss(view1, view2)
 
 
-def _train_to_file(fabric, path, objective, *args, **kwargs):
+def _train_to_file(fabric, train, path, objective, *args, **kwargs):
     history = train(fabric, objective, *args, **kwargs)
     if fabric.is_global_zero:
         values = {"history": {k: v.tolist() for k, v in history.items()}}
@@ -288,7 +314,8 @@ def _prepared(objective, fabric, compile):
             vars(part).pop("_compiled_call_impl", None)
 
 
-def _is_due(checkpoints, every, saved, fabric):
+def is_due(checkpoints: Checkpoints, every: float | None, saved: float, fabric: Any) -> bool:
+    """Whether the last checkpoint was `saved`, in seconds, so long ago that one is due."""
     if checkpoints.path is None or every is None or not fabric.is_global_zero:
         return False
     return time.monotonic() - saved >= every

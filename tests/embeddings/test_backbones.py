@@ -9,7 +9,7 @@ pytest.importorskip("safetensors")
 from torch import nn  # noqa: E402
 
 from skclean.embeddings._torchvision import import_torchvision  # noqa: E402
-from skclean.embeddings.backbones import make_backbone, parameter_groups  # noqa: E402
+from skclean.embeddings.backbones import make_backbone  # noqa: E402
 from skclean.embeddings.weights import save_weights  # noqa: E402
 
 try:
@@ -192,20 +192,3 @@ def test_pretrained_weights_and_their_normalisation(tmp_path, monkeypatch):
 def test_wrong_settings(settings, match):
     with pytest.raises(ValueError, match=match):
         make(**settings)
-
-
-def test_parameter_groups():
-    module = make("preact_resnet18")
-    module.network[0].weight.requires_grad_(False)
-    decayed, free = parameter_groups(module, 0.1)
-    assert decayed["weight_decay"] == 0.1 and free["weight_decay"] == 0
-    norms = {
-        id(p) for m in module.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()
-    }
-    assert {id(p) for p in free["params"]} == norms
-    trained = {id(p) for p in module.parameters() if p.requires_grad}
-    assert {id(p) for p in decayed["params"]} == trained - norms
-    torch.optim.SGD(parameter_groups(module, 0.1), lr=0.1)
-    with_bias = nn.Linear(2, 3)
-    assert [len(g["params"]) for g in parameter_groups(with_bias, 0.1)] == [1, 1]
-    assert len(parameter_groups(nn.Linear(2, 3, bias=False), 0.1)) == 1

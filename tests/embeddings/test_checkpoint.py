@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -10,12 +11,16 @@ from torch import nn  # noqa: E402
 from skclean.embeddings.checkpoint import (  # noqa: E402
     Checkpoints,
     Progress,
+    described,
+    fingerprint,
     load_checkpoint,
     load_optimizer,
     optimizer_tensors,
     save_checkpoint,
 )
+from skclean.embeddings.images import open_images  # noqa: E402
 from skclean.embeddings.lars import LARS  # noqa: E402
+from skclean.embeddings.simclr import SimCLR  # noqa: E402
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
@@ -104,10 +109,10 @@ def test_save_and_restore(tmp_path):
     step(net, optimizer, 0)
     progress = Progress(2, 7, 1.25, {"loss": torch.tensor(3.5)}, {"loss": [1.0, 1 / 3]})
     folder = tmp_path / "deep" / "folder"
-    folder.mkdir(parents=True)
     (folder / ".checkpoint.safetensors.1f").write_bytes(b"half of it")
     first.save(net, optimizer, precision, progress)
-    assert [file.name for file in folder.iterdir()] == ["checkpoint.safetensors"]
+    first.close()
+    assert sorted(file.name for file in folder.iterdir()) == ["checkpoint.safetensors", "lock"]
     other, scale = network(1), Scale()
     again = OPTIMIZERS["sgd"](other.parameters())
     found = Checkpoints(tmp_path / "deep" / "folder", settings, True, "fit")
@@ -131,6 +136,9 @@ def test_what_cannot_be_gone_on_from(tmp_path):
     optimizer = OPTIMIZERS["sgd"](net.parameters())
     checkpoints = Checkpoints(tmp_path, {"seed": 1, "epochs": 9}, True, "fit")
     checkpoints.save(net, optimizer, Scale(), Progress(1))
+    with pytest.raises(ValueError, match=r"that no other run writes to.*another folder"):
+        Checkpoints(tmp_path, {"seed": 1, "epochs": 9}, True, "fit")
+    checkpoints.close()
     with pytest.raises(ValueError, match=r"fit: expected a folder without.*resume=True"):
         Checkpoints(tmp_path, {"seed": 1, "epochs": 9}, False, "fit")
     with pytest.raises(
@@ -148,6 +156,26 @@ def test_what_cannot_be_gone_on_from(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"fit: expected a whole checkpoint.*delete it"):
             Checkpoints(tmp_path, {}, True, "fit")
+
+
+def test_a_folder_that_cannot_be_is_an_error_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError):
+        Checkpoints(tmp_path / "file" / "folder", {}, False, "fit")
+
+
+def test_what_is_described_alike_in_every_process():
+    assert described(None) == "None" and described(SimCLR(0.2)) == "SimCLR(temperature=0.2)"
+    assert described(network) == f"{__name__}.network"
+    assert described(Scale()) == described(Scale(2.0)) == f"{__name__}.Scale"
+
+
+def test_fingerprints_tell_rows_apart():
+    rows = np.random.default_rng(0).random((500, 4, 4, 3), dtype=np.float32)
+    source = open_images(rows)
+    assert fingerprint(rows) == fingerprint(rows.copy()) != fingerprint(rows[::-1])
+    assert fingerprint(source) == fingerprint(open_images(rows.copy()))
+    assert fingerprint(source) != fingerprint(open_images(rows[::-1]))
 
 
 def test_files_of_others(tmp_path):

@@ -42,8 +42,10 @@ def test_a_gpu_is_taken_where_there_is_one():
 def test_errors():
     with pytest.raises(ValueError, match="fit: expected torchrun.*num_nodes=2"):
         make_fabric("cpu", num_nodes=2, name="fit")
-    with pytest.raises(ValueError, match="expected devices=1 on mps"):
+    with pytest.raises(ValueError, match="expected (devices=1 on mps|a device that is there)"):
         make_fabric("mps", devices=2)
+    with pytest.raises(ValueError, match="fit: expected device None, 'cpu'.*got 'gpu'"):
+        make_fabric("gpu", name="fit")
     with pytest.raises(ValueError, match="CUDA devices that torch finds.*'cuda:99'"):
         make_fabric("cuda:99")
 

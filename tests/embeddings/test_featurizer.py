@@ -4,6 +4,7 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import Pipeline
@@ -254,3 +255,69 @@ def test_images_unlike_those_of_the_fit_are_an_error():
     featurizer = quick().fit(IMAGES[:50])
     with pytest.raises(ValueError, match="expected images"):
         featurizer.transform(IMAGES[:5, :6])
+
+
+@pytest.mark.parametrize(
+    ("fitted", "images"),
+    [
+        ((IMAGES * 15).astype(np.uint8), IMAGES / 16),
+        (IMAGES / 16, (IMAGES * 15).astype(np.uint8)),
+        (IMAGES / 16, IMAGES * 15),
+    ],
+)
+def test_images_with_other_values_than_those_of_the_fit_are_an_error(fitted, images):
+    featurizer = quick().fit(fitted[:50])
+    with pytest.raises(ValueError, match=r"expected images (of|with).*as in the fit"):
+        featurizer.transform(images[:50])
+
+
+def test_rows_marked_unreadable_are_not_learned_from_and_stay_marked():
+    readable = np.arange(300) >= 60
+    samples = LabelledSamples(np.zeros((300, 1)), inputs=IMAGES[:300], readable=readable)
+    embedded = quick().fit_transform(samples)
+    assert (embedded.status == np.where(readable, "kept", "unknown")).all()
+    expected = quick().fit_transform(IMAGES[60:300])
+    np.testing.assert_allclose(embedded.features[60:], expected.features, rtol=1e-5, atol=1e-6)
+    purified = GMMCleaner().fit_transform(embedded, DIGITS.target_noisy[:300])
+    again = quick().fit(IMAGES[60:300]).transform(purified)
+    assert (again.status[:60] == "unknown").all()
+
+
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(files):
+    featurizer = quick()
+    open(files[3], "wb").close()
+    with pytest.raises(ValueError, match="03.png"):
+        featurizer.fit(files)
+    with pytest.raises(NotFittedError):
+        featurizer.transform(files[:2])
+    featurizer.fit(IMAGES[:50])
+    expected = featurizer.transform(IMAGES[:5]).features
+    with pytest.raises(ValueError, match="03.png"):
+        featurizer.fit(files)
+    np.testing.assert_array_equal(featurizer.transform(IMAGES[:5]).features, expected)
+
+
+def test_memory_fits_once(tmp_path, monkeypatch):
+    fits = []
+    original = ConvKMeans.fit_images
+    monkeypatch.setattr(ConvKMeans, "fit_images", lambda *args: fits.append(1) or original(*args))
+    pipe = Pipeline(
+        [("features", quick()), ("clean", GMMCleaner())], memory=joblib.Memory(tmp_path, verbose=0)
+    )
+    for _ in range(2):
+        clone(pipe).fit(IMAGES[:200], DIGITS.target_noisy[:200])
+    assert len(fits) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "none"}, "expected weights for method='none'"),
+        ({"method": "kmeans", "weights": "file.safetensors"}, "expected weights=None"),
+        ({"method": "simclr", "epochs": 3, "warmup_epochs": 3}, "expected warmup_epochs below"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_an_error(changes, message):
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match=message):
+        SSLFeaturizer(**changes).fit(IMAGES[:20])

@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import pickle
 import re
 import threading
@@ -52,7 +53,7 @@ def test_every_layout_and_dtype(layout, dtype):
     shape = {"n": 4, "h": 6, "w": 5}
     X = RNG.integers(0, 2, [shape.get(part) or int(part) for part in layout.split()]).astype(dtype)
     channels = 3 if "3" in layout else 1
-    expected = {"uint8": np.uint8, "f2": np.float32, "f4": np.float32}.get(dtype, np.float64)
+    expected = {"uint8": np.uint8, "f8": np.float64, ">f8": np.float64}.get(dtype, np.float32)
     source = open_images(X)
     assert (source.n, source.shape, source.dtype) == (4, (channels, 6, 5), expected)
     slow = np.empty((4, channels, 6, 5))
@@ -65,6 +66,32 @@ def test_every_layout_and_dtype(layout, dtype):
     assert source.read([2, 0]).flags.c_contiguous
     np.testing.assert_array_equal(source.read(X.reshape(4, -1)[:, 0] > 5), slow[:0])
     assert np.shares_memory(source.inputs, X) and source.readable.all()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int64", "uint64"])
+def test_integers_stay_exact(dtype):
+    X = np.zeros((1100, 2, 2), dtype=dtype)
+    X[1050, 1, 0] = 2**24
+    assert open_images(X).dtype == open_images([(x, 0) for x in X]).dtype == np.float32
+    X[1050, 1, 0] += 1
+    source = open_images(X)
+    assert source.dtype == np.float64
+    np.testing.assert_array_equal(source.array()[:, 0], X)
+    if dtype.startswith("i"):
+        assert open_images(-X).dtype == np.float64
+    assert open_images(X[:0], like=(1, 2, 2)).dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "f2", ">f8"])
+def test_no_more_than_a_batch_is_converted(dtype, monkeypatch):
+    X = COLOUR.astype(dtype)
+    monkeypatch.setattr(_source, "CACHE_BYTES", 100)
+    source = open_images(X)
+    source.check()
+    assert source.array() is None
+    for rows, read in source.batches(np.arange(20), 6):
+        np.testing.assert_array_equal(read, first(X)[rows])
+        assert read.dtype == source.dtype and read.dtype.isnative
 
 
 def test_where_both_axes_could_be_the_channels():
@@ -108,6 +135,10 @@ def test_flat_rows_of_a_named_shape():
     assert open_images(X, image_shape=(4, 9)).shape == (1, 4, 9)
     source = open_images(X, image_shape=(4, 3, 3), like=(3, 4, 3))
     assert source.shape == (3, 4, 3)
+    for dtype in (float, int, np.uint8):
+        flat = RNG.integers(0, 9, (4, 60)).astype(dtype)
+        rows = open_images(flat, image_shape=(3, 4, 5)).read(slice(None))
+        np.testing.assert_array_equal(rows, flat.reshape(4, 3, 4, 5))
     # The images of a first fit are opened by the second with the same settings.
     again = open_images(source.inputs.astype(np.uint8), image_shape=(4, 3, 3))
     assert again.shape == (3, 4, 3)
@@ -154,6 +185,58 @@ def test_memory_maps_are_not_read_whole(tmp_path, monkeypatch):
     assert open_images(COLOUR).array() is not None
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "f4", "f8"])
+def test_an_array_is_pickled_once(dtype):
+    X = RNG.integers(0, 256, (50, 3, 16, 16)).astype(dtype)
+    for images in (X, X.transpose(0, 2, 3, 1), X[::2, :, 1:]):
+        source = open_images(images)
+        whole = source.array().copy()
+        dumped = pickle.dumps(source)
+        assert len(dumped) < images.nbytes + 2000
+        again = pickle.loads(dumped)
+        np.testing.assert_array_equal(again.read([4, 1]), whole[[4, 1]])
+        np.testing.assert_array_equal(again.array(), whole)
+        np.testing.assert_array_equal(source.array(), whole)
+        np.testing.assert_array_equal(again.inputs, images)
+
+
+def test_what_was_scaled_is_pickled(pil):
+    source = open_images(COLOUR, image_size=3)
+    source.check()
+    again = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(again.array(), source.array())
+
+
+def test_a_memory_map_is_pickled_as_its_place(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, RNG.integers(0, 256, (40, 12, 10, 3), dtype=np.uint8))
+    raw = np.memmap(path, np.int16, "r+", offset=128)
+    X = np.load(path, mmap_mode="r")
+    views = [X, X[7:], X.reshape(40, -1)[3:9], X[::3, 2:8, 1::2], np.asarray(X), X[..., 0]]
+    views += [X.transpose(0, 3, 1, 2)[5:6], raw.reshape(40, 12, 15), raw[600:780].reshape(1, -1)]
+    for images in views:
+        source = open_images(images, image_shape=(12, 10, 3) if images.shape[1] == 360 else None)
+        dumped = pickle.dumps(source)
+        assert len(dumped) < 2000
+        again = pickle.loads(pickle.dumps(pickle.loads(dumped)))
+        assert not again.inputs.flags.writeable
+        np.testing.assert_array_equal(again.inputs, source.inputs)
+        np.testing.assert_array_equal(again.array(), source.array())
+
+
+def test_a_memory_map_that_cannot_be_opened_again_is_pickled_whole(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, COLOUR)
+    changed = np.load(path, mmap_mode="c")
+    changed[0] = 7
+    lost = np.load(path, mmap_mode="r")
+    for images in (changed, lost, lost[::-1], lost[:0]):
+        source = open_images(images, like=(3, 6, 5))
+        again = pickle.loads(pickle.dumps(source))
+        np.testing.assert_array_equal(again.inputs, images)
+        path.unlink(missing_ok=True)
+
+
 def test_tensors():
     torch = pytest.importorskip("torch")
     for tensor in (torch.tensor(COLOUR), torch.tensor(first(COLOUR).copy())):
@@ -184,6 +267,7 @@ def test_what_is_no_image_is_named():
         ({}, "got dict"),
         (iter([]), "got list_iterator"),
         ("a/folder", "got one path, 'a/folder'"),
+        (b"a/folder", "got one path, 'a/folder'"),
         (Path("a"), "got one path"),
         ([], "Reshape your data"),
         (ImageItems([]), "0 sample"),
@@ -259,6 +343,17 @@ def kinds_of_paths(files):
     yield from (pd.Series(names, dtype="string"), np.array(names, dtype=object))
     if hasattr(np, "strings"):  # NumPy 2
         yield np.array(names, dtype=np.dtypes.StringDType())
+        yield np.array(names, dtype=np.dtypes.StringDType())[:, None]
+    yield from (pd.DataFrame({"file": names}), pd.DataFrame({"file": files}))
+    yield pd.DataFrame({"file": names}, dtype="string")
+    yield from (np.array(names)[:, None], np.array(names, dtype=object)[:, None])
+    encoded = [os.fsencode(path) for path in files]
+    yield from (
+        encoded,
+        np.array(encoded),
+        np.array(encoded, dtype=object),
+        [*files[:9], *encoded[9:]],
+    )
 
 
 def test_paths_of_every_type(files):
@@ -266,7 +361,7 @@ def test_paths_of_every_type(files):
         source = open_images(paths, n_workers=2)
         assert (source.n, source.shape, source.dtype) == (20, (3, 6, 5), np.uint8)
         np.testing.assert_array_equal(source.read([5, 2, 5]), first(COLOUR)[[5, 2, 5]])
-        assert source.array() is None
+        assert source.array() is None and source.inputs.shape == (20,)
         samples = LabelledSamples(np.zeros((20, 1)), inputs=source.inputs)
         again = open_images(pickle.loads(pickle.dumps(samples[[7, 3]])))
         np.testing.assert_array_equal(again.read(slice(None)), first(COLOUR)[[7, 3]])
@@ -531,6 +626,83 @@ def test_the_first_files_are_broken(broken):
         open_images([None, files[5], files[7], np.nan])
 
 
+def test_the_commonest_size_is_that_of_the_files(files, pil):
+    for row, size in ((0, (9, 4)), (3, (9, 4)), (8, (2, 2))):
+        pil.fromarray(np.zeros((*size, 3), np.uint8)).save(files[row])
+    files[5].write_bytes(b"")
+    source = open_images(files, on_error="skip")
+    with pytest.warns(UserWarning, match="4 of 20 .*00.png: expected 6 x 5 pixels, got 9 x 4"):
+        source.check()
+    np.testing.assert_array_equal(np.flatnonzero(~source.readable), [0, 3, 5, 8])
+    with pytest.raises(ImageReadError, match="got 4 that cannot: row 0, .*row 3, .*row 5, "):
+        open_images(files).check()
+    # The earliest of equals.
+    assert open_images([files[0], files[1]], on_error="skip").shape == (3, 9, 4)
+    assert open_images([files[1], files[0]], on_error="skip").shape == (3, 6, 5)
+
+
+def test_few_heads_are_looked_at_for_the_size(files, monkeypatch, pil):
+    looked = []
+    header_shape = _pixels.header_shape
+
+    def counted(path, like):
+        looked.append(path)
+        return header_shape(path, like)
+
+    monkeypatch.setattr("skclean.embeddings._items.header_shape", counted)
+    monkeypatch.setattr("skclean.embeddings._items.SIZED_FILES", 5)
+    open_images(files, on_error="skip")
+    assert looked == files[::4]
+    # Of those none can be read.
+    for path in files[::4]:
+        path.write_bytes(b"")
+    assert open_images(files, on_error="skip").shape == (3, 6, 5)
+    assert looked[-1] == files[1]
+
+
+def test_the_commonest_size_is_of_upright_images(tmp_path, pil):
+    exif = pil.Exif()
+    exif[0x0112] = 6
+    paths = [tmp_path / f"{i}.jpg" for i in range(5)]
+    for i, path in enumerate(paths):
+        pil.fromarray(SMOOTH).save(path, **({} if i in (0, 3) else {"exif": exif}))
+    source = open_images(paths, on_error="skip")
+    assert source.shape == (3, 32, 10)
+    with pytest.warns(UserWarning, match="2 of 5"):
+        source.check(quick=True)
+
+
+def test_no_row_of_a_batch_need_be_readable(broken, pil):
+    files, _ = broken
+    options = {"like": (3, 6, 5), "on_error": "skip"}
+    for paths in ([files[5]], [files[7], files[9]], [files[15]], ["nowhere.jpg"]):
+        source = open_images(paths, **options)
+        assert (source.shape, source.dtype) == ((3, 6, 5), np.uint8)
+        with pytest.warns(UserWarning, match=f"{len(paths)} of {len(paths)} images cannot"):
+            source.check(quick=True)
+        assert not source.readable.any() and not source.read(slice(None)).any()
+    # What is good does not hang on its neighbours.
+    source = open_images([files[15], files[0]], **options)
+    with pytest.warns(UserWarning, match="1 of 2 .*expected 6 x 5 pixels, got 9 x 4"):
+        np.testing.assert_array_equal(source.read([1, 0])[0], first(COLOUR)[0])
+    with pytest.raises(ImageReadError, match="got 1 that cannot"):
+        open_images([files[5]], like=(3, 6, 5))
+    with pytest.raises(ValueError, match="1 channels of 6 x 5 pixels, as in fit, got 3"):
+        open_images([files[5]], like=(1, 6, 5), on_error="skip")
+    with pytest.warns(UserWarning, match="2 of 2 images cannot be read"):
+        source = open_images(Pairs([KeyError("lost"), {}]), **options)
+    assert (source.shape, source.dtype) == ((3, 6, 5), np.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source.check()
+    assert not source.readable.any() and not source.read(slice(None)).any()
+    for items in ([KeyError("lost")], [COLOUR[0][:4]]):
+        with pytest.raises(ValueError):
+            open_images(Pairs(items), like=(3, 6, 5))
+    with pytest.raises(ImageReadError):
+        open_images(Pairs([KeyError("lost")]), on_error="skip")
+
+
 def test_a_bomb_is_named(files, monkeypatch, pil):
     monkeypatch.setattr(pil, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ImageReadError, match=r"00.png: DecompressionBombError"):
@@ -636,6 +808,19 @@ def test_bad_items_are_named():
         open_images([(items[0], 0)], image_size=4)
     with pytest.raises(KeyboardInterrupt):
         open_images(Pairs([KeyboardInterrupt()]), on_error="skip")
+
+
+def test_the_commonest_size_is_that_of_the_items():
+    items = list(COLOUR)
+    items[0], items[1], items[4] = COLOUR[0][:4], first(COLOUR)[1] / 255, KeyError("lost")
+    data = Pairs(items)
+    source = open_images(data, on_error="skip")
+    assert (source.shape, source.dtype) == ((3, 6, 5), np.uint8)
+    assert data.asked == list(range(0, 20, 2))
+    with pytest.warns(UserWarning, match="3 of 20 .*row 0: expected 6 x 5 pixels, got 4 x 5"):
+        source.check()
+    np.testing.assert_array_equal(np.flatnonzero(~source.readable), [0, 1, 4])
+    assert open_images(data).shape == (3, 4, 5)
 
 
 def test_rows_of_a_dataset():

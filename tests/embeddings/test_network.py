@@ -1,4 +1,6 @@
 import pickle
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 from torch import nn  # noqa: E402
 
-from skclean.embeddings import MoCo, SimCLR, save_weights  # noqa: E402
+from skclean.embeddings import Augmentation, MoCo, SimCLR, save_weights  # noqa: E402
+from skclean.embeddings.backbones import make_backbone  # noqa: E402
 
 DIGITS = load_noisy_digits(noise_rate=0.3, random_state=0)
 IMAGES = DIGITS.images
@@ -43,9 +46,18 @@ def tiny(method="simclr", **changes):
 
 # By name: a module of torch has another hash each time, so that no check can see it unchanged.
 SMALL = {"backbone": "shufflenet_v2_x0_5", "epochs": 1, "device": "cpu"}
+# One name, as it stands in the names of the tests, which test processes compare.
+WEIGHTS = Path(tempfile.gettempdir()) / "skclean-tests-shufflenet.safetensors"
+save_weights(make_backbone(SMALL["backbone"], image_size=32, seed=0), WEIGHTS)
 
 
-@parametrize_with_checks([SSLFeaturizer(method, **SMALL) for method in ("none", "simclr", "moco")])
+@parametrize_with_checks(
+    [
+        SSLFeaturizer("none", weights=WEIGHTS, **SMALL),
+        SSLFeaturizer("simclr", **SMALL),
+        SSLFeaturizer("moco", **SMALL),
+    ]
+)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
@@ -107,26 +119,26 @@ def test_resumed_training_ends_as_one_that_was_not_stopped(tmp_path):
         pass
 
     class Stops:
-        calls = 0
+        def __init__(self, last=17):
+            self.calls, self.last = 0, last
 
         def __call__(self, images, generator):
             self.calls += 1
-            if self.calls > 17:
+            if self.calls > self.last:
                 raise Stop
-            return AUGMENT(images, generator)
+            return Augmentation()(images, generator)
 
-        def __repr__(self):
-            return repr(AUGMENT)
-
-    from skclean.embeddings import Augmentation
-
-    AUGMENT = Augmentation()
+    stops = Stops()
     with pytest.raises(Stop):
-        tiny(**settings, augmentation=Stops()).fit(IMAGES[:200])
-    resumed = tiny(**settings, augmentation=AUGMENT, resume=True).fit(IMAGES[:200])
+        tiny(**settings, augmentation=stops).fit(IMAGES[:200])
+    # Another object, as in another process.
+    resumed = tiny(**settings, augmentation=Stops(np.inf), resume=True).fit(IMAGES[:200])
     np.testing.assert_array_equal(resumed.transform(IMAGES).features, whole)
     with pytest.raises(ValueError, match="learning_rate"):
         tiny(**settings, learning_rate=0.5, resume=True).fit(IMAGES[:200])
+    settings["augmentation"] = Stops(np.inf)
+    with pytest.raises(ValueError, match="images drawn"):
+        tiny(**settings, resume=True).fit(IMAGES[200:400])
     with pytest.raises(ValueError, match="resume=True"):
         tiny(**settings).fit(IMAGES[:200])
 

@@ -1,0 +1,129 @@
+"""The networks in training, what they say of rows, and how they divide and judge them."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skclean.neural.codivide import divide
+from skclean.neural.ema import AveragedNetwork
+
+
+class Learners(nn.Module):
+    """The state of a training: what a checkpoint holds beside the optimizer's.
+
+    Parameters
+    ----------
+    networks : list of Module
+        One or two, x -> logits (b, C). They are trained in place.
+    objective : object
+        See `train`.
+    n_rows, n_classes : int
+    ema_decay : float in [0, 1)
+    keep_best : bool
+        Whether rows are held out for validation.
+
+    Attributes
+    ----------
+    networks : ModuleList
+    averages : ModuleList of AveragedNetwork
+    best : ModuleList of AveragedNetwork
+        The averages of the epoch of greatest validation accuracy; empty where nothing is held out.
+    memories : ModuleList
+        Of the objective, one a network; empty where it has none.
+    clean : Tensor of shape (networks, n_rows)
+        Probability that a label is right, in use this epoch; -1 in rows that count as unlabelled.
+    """
+
+    clean: Tensor
+
+    def __init__(
+        self,
+        networks: list,
+        objective: Any,
+        n_rows: int,
+        n_classes: int,
+        ema_decay: float,
+        keep_best: bool = False,
+    ):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.averages = nn.ModuleList(AveragedNetwork(n, ema_decay, True) for n in networks)
+        self.best = copy.deepcopy(self.averages) if keep_best else nn.ModuleList()
+        memories = [objective.start(n_rows, n_classes, torch.device("cpu")) for _ in networks]
+        self.memories = nn.ModuleList(m for m in memories if m is not None)
+        self.register_buffer("clean", torch.ones(len(networks), n_rows))
+
+    def averaged(self) -> list[Any]:
+        """The averages as plain networks."""
+        return [average.network for average in self.averages]
+
+    def final(self) -> list[Any]:
+        """The networks to predict by: the best averages where there are some, else the last."""
+        return [average.network for average in (self.best or self.averages)]
+
+    def memory(self, number: int) -> nn.Module | None:
+        """The objective's memory beside a network."""
+        return self.memories[number] if len(self.memories) else None
+
+    def trained_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters of the networks."""
+        return (p for p in self.networks.parameters() if p.requires_grad)
+
+
+def outputs(
+    networks: Any, inputs: Any, rows: np.ndarray, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features of the first network and logits summed over all, batch by batch.
+
+    Parameters
+    ----------
+    networks : iterable of Classifier
+        On the device of the inputs, in evaluation mode.
+    inputs : DeviceImages or DeviceFeatures
+    rows : ndarray of shape (m,), int64
+    batch_size : int
+
+    Yields
+    ------
+    features : Tensor of shape (b, d)
+    logits : Tensor of shape (b, C)
+    """
+    for x in inputs.batches(rows, batch_size):
+        with torch.inference_mode():
+            features = [network.features(x) for network in networks]
+            logits = [n.head(f) for n, f in zip(networks, features, strict=True)]
+            wide = torch.promote_types(x.dtype, torch.float32)
+            total = torch.stack(logits).sum(dim=0, dtype=wide)
+        yield features[0], total
+
+
+def divide_rows(fabric, learners, cleaners, threshold, rows, data, batch_size):
+    """Set `clean` by the judgement of the networks' averages, in process 0."""
+    clean = np.full(learners.clean.shape, -1.0, dtype=np.float32)
+    seen = rows.candidates
+    codes = np.where(rows.usable & (rows.weight > 0), rows.codes, -1)[seen]
+    for number, cleaner in enumerate(cleaners if fabric.is_global_zero else ()):
+        judge = learners.averaged()[len(cleaners) - 1 - number]
+        with fabric.autocast():
+            found = [
+                (features.float().cpu(), logits.softmax(dim=1).cpu())
+                for features, logits in outputs([judge], data.inputs, seen, batch_size)
+            ]
+        features, proba = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+        division = divide(cleaner, codes, proba, features, threshold, trusted=rows.trusted[seen])
+        clean[number, seen[division.labelled]] = division.clean
+    learners.clean.copy_(torch.from_numpy(fabric.broadcast(clean)))
+
+
+def validate(fabric, learners, rows, data, batch_size):
+    """Accuracy of the averages together on the rows held out, by their labels."""
+    held = np.flatnonzero(rows.held_out)
+    networks = learners.averaged()
+    with fabric.autocast():
+        found = [z.argmax(dim=1) for _, z in outputs(networks, data.inputs, held, batch_size)]
+    right = torch.cat(found).cpu().numpy() == rows.codes[held]
+    return fabric.broadcast(float(right.mean()))

@@ -1,0 +1,213 @@
+"""ReMixMatch."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from skclean._validation import Interval
+from skclean.embeddings.nt_xent import full_precision
+from skclean.neural.batch import Batch
+from skclean.neural.losses import cross_entropy, weighted_mean
+from skclean.neural.mixing import linear_ramp, mixup, sharpen
+from skclean.neural.passes import forward_in_groups, frozen_statistics, predict_proba
+
+#: Batches that the distributions are averaged over.
+WINDOW = 128
+#: Added to both sides of their ratio, as in the published code.
+LEAST_SHARE = 1e-6
+
+
+class ReMixMatch(BaseEstimator):
+    """MixMatch with guesses aligned to the labels' classes, and strong views anchored to weak ones.
+
+    As in algorithm 1 of the paper, without the loss of predicted rotations:
+
+    - The guess for an unlabelled row is the prediction of one weak view, times the share of each
+      class among the labels, by its share among the predictions (distribution alignment); both are
+      averages over the last 128 batches. It is sharpened.
+    - `n_views` strong views of the row, and its weak one, have this guess as their label
+      (augmentation anchoring), labelled rows one strong view. All are mixed as in `MixMatch`.
+    - Minimised is the cross-entropy of the mixed rows that come first from labelled ones, plus
+      `lambda_u` times that of the others, plus `lambda_strong` times that of one strong view with
+      its guess before the mixing. The last two weights grow linearly, as in the published code.
+
+    The mixed rows alone move the running statistics of batch norms.
+
+    Parameters
+    ----------
+    temperature : float > 0, default=0.5
+        T of the sharpening.
+    alpha : float >= 0, default=0.75
+        Parameter of the Beta distribution; 0 does not mix.
+    lambda_u : float >= 0, default=1.5
+    lambda_strong : float >= 0, default=0.5
+    n_views : int, default=8
+        K; time and memory grow with it.
+    ramp : float >= 0, default=16
+        Epochs in which the weights grow from 0, counted from the end of the warm-up.
+    n_bn_groups : int, default=1
+        As in `MixMatch`. The published code has ``n_views + 2``.
+
+    References
+    ----------
+    Berthelot et al., "ReMixMatch: Semi-Supervised Learning with Distribution Alignment and
+    Augmentation Anchoring", ICLR 2020, section 3 and algorithm 1; the defaults are the paper's, but
+    for the ramp.
+
+    Examples
+    --------
+    >>> from skclean.neural.objectives.remixmatch import ReMixMatch
+    >>> ReMixMatch(n_views=2)
+    ReMixMatch(n_views=2)
+    """
+
+    _parameter_constraints: dict = {
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "lambda_u": [Interval(Real, 0, None, closed="left")],
+        "lambda_strong": [Interval(Real, 0, None, closed="left")],
+        "n_views": [Interval(Integral, 1, None, closed="left")],
+        "ramp": [Interval(Real, 0, None, closed="left")],
+        "n_bn_groups": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    parts = frozenset({"labelled", "unlabelled"})
+
+    def __init__(
+        self,
+        temperature=0.5,
+        *,
+        alpha=0.75,
+        lambda_u=1.5,
+        lambda_strong=0.5,
+        n_views=8,
+        ramp=16.0,
+        n_bn_groups=1,
+    ):
+        self.temperature = temperature
+        self.alpha = alpha
+        self.lambda_u = lambda_u
+        self.lambda_strong = lambda_strong
+        self.n_views = n_views
+        self.ramp = ramp
+        self.n_bn_groups = n_bn_groups
+
+    def start(self, n_rows: int, n_classes: int, device: Any) -> nn.Module | None:
+        """The running distributions.
+
+        Parameters
+        ----------
+        n_rows, n_classes : int
+        device : torch.device
+
+        Returns
+        -------
+        RunningDistributions
+
+        Raises
+        ------
+        ValueError
+            If parameters are not as described.
+        """
+        self._validate_params()
+        return RunningDistributions(n_classes).to(device)
+
+    def terms(self, network: Any, batch: Batch, memory: Any) -> dict[str, Tensor]:
+        """Loss terms of a batch.
+
+        Parameters
+        ----------
+        network : Module
+            From x to logits, in training mode.
+        batch : Batch
+            Rows may be labelled, unlabelled or both.
+        memory : RunningDistributions
+            Of `start`; moved.
+
+        Returns
+        -------
+        dict of str to Tensor
+            "labelled"; "unlabelled" and "strong", if there are unlabelled rows.
+        """
+        labelled, unlabelled = batch.labelled, batch.unlabelled
+        b, m = len(labelled), 0 if unlabelled is None else len(unlabelled)
+        x, target, weight = batch.strong(labelled.x), labelled.target, labelled.weight
+        found = {}
+        if unlabelled is not None and m:
+            K, weak = self.n_views, batch.weak(unlabelled.x)
+            strong = batch.strong(unlabelled.x.repeat(K, *[1] * (x.ndim - 1)))
+            proba = predict_proba(network, weak).to(target.dtype)
+            guessed = sharpen(memory.align(proba), self.temperature)
+            memory.update(target, proba)
+            grown = linear_ramp(batch.progress, self.ramp)
+            with frozen_statistics(network):
+                anchored = cross_entropy(network(strong[:m]), guessed)
+            found["strong"] = (
+                self.lambda_strong * grown * weighted_mean(anchored, unlabelled.weight)
+            )
+            x = torch.cat([x, strong, weak])
+            target = torch.cat([target, guessed.repeat(K + 1, 1)])
+            weight = torch.cat([weight, unlabelled.weight.repeat(K + 1)])
+        x, target, weight = mixup(x, target, weight, self.alpha, batch.generator)
+        logits = full_precision(forward_in_groups(network, x, self.n_bn_groups))
+        losses = cross_entropy(logits, target)
+        found["labelled"] = weighted_mean(losses[:b], weight[:b])
+        if m:
+            found["unlabelled"] = self.lambda_u * grown * weighted_mean(losses[b:], weight[b:])
+        return found
+
+
+class RunningDistributions(nn.Module):
+    """Shares of the classes among labels and among predictions, over the last batches.
+
+    Parameters
+    ----------
+    n_classes : int
+
+    Attributes
+    ----------
+    labels, predictions : Tensor of shape (WINDOW, n_classes), float32
+        Of each batch, oldest first; uniform at the start.
+    """
+
+    labels: Tensor
+    predictions: Tensor
+
+    def __init__(self, n_classes: int):
+        super().__init__()
+        for name in ("labels", "predictions"):
+            self.register_buffer(name, torch.full((WINDOW, n_classes), 1 / n_classes))
+
+    def align(self, proba: Tensor) -> Tensor:
+        """Predictions times the labels' share of a class by that of the predictions, normalised.
+
+        Parameters
+        ----------
+        proba : Tensor of shape (b, C)
+
+        Returns
+        -------
+        Tensor of shape (b, C)
+        """
+        labels, predictions = self.labels.mean(dim=0), self.predictions.mean(dim=0)
+        aligned = proba * (labels + LEAST_SHARE) / (predictions + LEAST_SHARE)
+        return aligned / aligned.sum(dim=1, keepdim=True)
+
+    @torch.no_grad()
+    def update(self, target: Tensor, proba: Tensor) -> None:
+        """Put a batch in the place of the oldest one.
+
+        Parameters
+        ----------
+        target : Tensor of shape (b, C)
+            Labels. Where there are none, their share stays.
+        proba : Tensor of shape (m, C)
+            Predictions, m > 0.
+        """
+        if len(target):
+            self.labels.copy_(torch.cat([self.labels[1:], target.mean(dim=0, keepdim=True)]))
+        mean = proba.mean(dim=0, keepdim=True)
+        self.predictions.copy_(torch.cat([self.predictions[1:], mean]))

@@ -1,0 +1,326 @@
+"""The part of NeuralRetrainer that needs torch: train its networks, and predict by them."""
+
+import copy
+import importlib
+from dataclasses import replace
+from functools import partial
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from skclean.embeddings.checkpoint import described, fingerprint
+from skclean.embeddings.devices import DeviceImages, make_fabric, seed_of
+from skclean.embeddings.featurizer import value_range
+from skclean.embeddings.network import colour_moments, full_precision
+from skclean.embeddings.training import fit
+from skclean.neural.classifier import Classifier, feature_classifier, image_classifier
+from skclean.neural.learners import Learners, outputs
+from skclean.neural.loop import train
+from skclean.neural.rows import (
+    DeviceFeatures,
+    TrainingRows,
+    feature_moments,
+    held_out,
+    training_rows,
+)
+from skclean.neural.views import feature_views, image_views
+from skclean.samples import LabelledSamples
+
+#: Images of fewer pixels a side are for `conv_net`.
+TINY_IMAGE = 16
+#: Learning rates where none is given.
+LEARNING_RATES = {"sgd": 0.02, "adam": 0.002, "adamw": 0.002}
+#: Rows predicted at a time.
+PREDICTED_ROWS = 512
+#: Classes of the objectives, each in a module of its name.
+OBJECTIVES = {
+    "fixmatch": "FixMatch",
+    "ieg": "IEG",
+    "mixmatch": "MixMatch",
+    "pi_model": "PiModel",
+    "remixmatch": "ReMixMatch",
+    "supervised": "Supervised",
+    "temporal_ensembling": "TemporalEnsembling",
+}
+# Parameters that say how a training runs, and not what comes out of it.
+_OPERATIONAL = {
+    "callbacks",
+    "checkpoint_dir",
+    "checkpoint_every",
+    "compile",
+    "device",
+    "devices",
+    "n_workers",
+    "num_nodes",
+    "on_error",
+    "random_state",
+    "resume",
+    "verbose",
+}
+# What the seed is for, beside the streams of the loop.
+_INITIAL = 5
+
+
+def fit_networks(
+    estimator: Any, samples: LabelledSamples, source: Any, rng: np.random.RandomState
+) -> tuple[list[Classifier], dict[str, np.ndarray]]:
+    """Train the networks of a retrainer.
+
+    Parameters
+    ----------
+    estimator : NeuralRetrainer
+        Its parameters are read; `objective_`, for images `value_range_`, and for callbacks
+        `networks_`, are set.
+    samples : LabelledSamples
+    source : ImageSource or None
+        None trains on the features.
+    rng : RandomState
+
+    Returns
+    -------
+    networks : list of Classifier
+        On the host, in evaluation mode.
+    history : dict of str to ndarray
+    """
+    name, n_classes = type(estimator).__name__, len(samples.classes)
+    readable = np.ones(len(samples), dtype=bool) if source is None else source.readable
+    estimator.objective_ = objective = open_objective(estimator.objective)
+    wants_given = getattr(objective, "labels", None) == "given"
+    rows = training_rows(samples, estimator.use == "soft", readable, wants_given)
+    if "trusted" in objective.parts:
+        rows = replace(rows, apart=True)
+    if estimator.graph is False and "embedding" not in objective.parts:
+        rows = replace(rows, embedding=None)
+    _check_settings(estimator, objective, rows)
+    rows = held_out(rows, estimator.validation_fraction, rng)
+    seed = int(rng.randint(2**31 - 1))
+    kind = _features if source is None else _images
+    networks, open_inputs, views = kind(estimator, samples, source, rows, n_classes, seed, rng)
+    chosen = (estimator.augmentation, estimator.strong_augmentation)
+    weak, strong = (
+        own if given is None else clone(given, safe=False)
+        for own, given in zip(views, chosen, strict=True)
+    )
+    for view in (weak, strong):
+        if hasattr(view, "bind"):
+            view.bind(*_moments(samples, rows))
+    cleaners = None
+    if estimator.cleaner is not None:
+        cleaners = [clone(estimator.cleaner) for _ in networks]
+    graph = estimator.graph
+    if graph is True:
+        from skclean.neural.graph import GraphRegularizer
+
+        graph = GraphRegularizer()
+    rate = estimator.learning_rate
+    learners = Learners(
+        networks,
+        estimator.objective_,
+        len(rows),
+        n_classes,
+        estimator.ema_decay,
+        keep_best=bool(rows.held_out.any()),
+    )
+    if estimator.callbacks:
+        # They may predict while it trains.
+        estimator.networks_ = learners.averaged()
+    history = fit(
+        make_fabric(
+            estimator.device, estimator.devices, estimator.num_nodes, estimator.precision, name=name
+        ),
+        learners,
+        estimator.objective_,
+        rows,
+        open_inputs,
+        weak,
+        strong,
+        train=train,
+        epochs=estimator.epochs,
+        batch_size=estimator.batch_size,
+        unlabelled_ratio=estimator.unlabelled_ratio,
+        balanced=estimator.class_balanced,
+        optimizer=estimator.optimizer,
+        learning_rate=LEARNING_RATES[estimator.optimizer] if rate is None else rate,
+        weight_decay=estimator.weight_decay,
+        schedule=estimator.schedule,
+        clip_norm=estimator.clip_norm,
+        graph=graph or None,
+        cleaners=cleaners,
+        warmup=None if cleaners is None else _warmup(estimator.confidence_penalty),
+        warmup_epochs=0 if cleaners is None else estimator.warmup_epochs,
+        patience=estimator.n_iter_no_change if learners.best else None,
+        seed=seed,
+        compile=estimator.compile,
+        on_epoch_end=partial(_tell, estimator) if estimator.callbacks else None,
+        checkpoint_dir=estimator.checkpoint_dir,
+        checkpoint_every=estimator.checkpoint_every,
+        resume=estimator.resume,
+        settings={
+            "views": [described(weak), described(strong)],
+            "inputs": fingerprint(samples.features if source is None else source),
+            **_settings(estimator),
+        },
+        verbose=estimator.verbose,
+        name=name,
+    )
+    return [network.cpu() for network in learners.final()], history
+
+
+def _check_settings(estimator, objective, rows):
+    """Raise ValueError for settings that would have no effect."""
+    name = type(estimator).__name__
+    if estimator.cleaner is not None and estimator.warmup_epochs >= estimator.epochs:
+        raise ValueError(
+            f"{name}: expected warmup_epochs below epochs={estimator.epochs}, got "
+            f"{estimator.warmup_epochs}, so that the cleaner would never divide the rows; do lower "
+            "it, or raise epochs."
+        )
+    part = estimator.validation_fraction
+    if estimator.n_iter_no_change is not None and part == 0:
+        raise ValueError(
+            f"{name}: expected validation_fraction beside n_iter_no_change, got 0; do set a share "
+            "of the labelled rows, or 'trusted'."
+        )
+    if part == "trusted" and "trusted" in objective.parts:
+        raise ValueError(
+            f"{name}: expected a share as validation_fraction, as the objective learns from the "
+            "trusted rows, got 'trusted'; do set a number."
+        )
+    if (
+        estimator.weights is not None
+        and hasattr(estimator, "_on_features")
+        and (estimator._on_features)
+    ):
+        raise ValueError(
+            f"{name}: expected weights=None where features are trained on, got "
+            f"{estimator.weights!r}; do name a backbone for images."
+        )
+
+
+def _settings(estimator):
+    """What must be the same where a training is resumed: all that is not about how it runs."""
+    kept = {k: v for k, v in estimator.get_params(deep=False).items() if k not in _OPERATIONAL}
+    plain = str, Number, list, tuple, type(None)
+    return {k: repr(v) if isinstance(v, plain) else described(v) for k, v in kept.items()}
+
+
+def open_objective(objective: Any) -> Any:
+    """An objective by its name, or a copy of the one given."""
+    if isinstance(objective, str):
+        home = importlib.import_module(f"skclean.neural.objectives.{objective}")
+        objective = getattr(home, OBJECTIVES[objective])()
+    objective = clone(objective, safe=False)
+    if not hasattr(objective, "parts"):
+        raise ValueError(
+            f"NeuralRetrainer: expected an objective with parts, a set out of 'labelled', "
+            f"'unlabelled' and 'trusted', got {type(objective).__name__} without; do name what its "
+            "terms need."
+        )
+    if hasattr(objective, "_parameter_constraints"):
+        objective._validate_params()
+    return objective
+
+
+def predict_logits(estimator: Any, inputs: Any) -> np.ndarray:
+    """Logits (m, C), summed over the networks, float64 where they are from features.
+
+    Parameters
+    ----------
+    estimator : NeuralRetrainer
+    inputs : ImageSource, or array of shape (m, d)
+    """
+    source = inputs if hasattr(inputs, "batches") else None
+    rows = np.arange(source.n if source is not None else len(inputs))
+    if not len(rows):
+        return np.empty((0, len(estimator.classes_)))
+    if source is None:
+        # What a row gets does not depend on the rows beside it, to the precision of a float32.
+        networks = [copy.deepcopy(n).to("cpu", torch.float64) for n in estimator.networks_]
+        data: Any = DeviceFeatures(inputs, torch.device("cpu"), torch.float64)
+        return _run(networks, data, rows)
+    device = make_fabric(estimator.device).device
+    networks = [copy.deepcopy(n).to(device) for n in estimator.networks_]
+    images = DeviceImages(source, device, estimator.value_range_, resident=False)
+    with full_precision(device):
+        return _run(networks, images, rows)
+
+
+def _run(networks, data, rows):
+    found = [z.cpu().numpy() for _, z in outputs(networks, data, rows, PREDICTED_ROWS)]
+    return np.concatenate(found).astype(np.float64)
+
+
+def _features(estimator, samples, source, rows: TrainingRows, n_classes, seed, rng):
+    """Networks, inputs and views for features."""
+    mean, spread = _moments(samples, rows)
+    networks = [
+        feature_classifier(
+            mean,
+            spread,
+            n_classes,
+            hidden_units=np.atleast_1d(estimator.hidden_units).astype(int).tolist(),
+            dropout=estimator.dropout,
+            seed=seed_of(seed, _INITIAL, number),
+        )
+        for number in range(estimator.n_networks)
+    ]
+    return networks, partial(DeviceFeatures, samples.features), feature_views()
+
+
+def _moments(samples, rows):
+    mean, spread = feature_moments(samples.features, rows.candidates)
+    return torch.from_numpy(mean.astype(np.float32)), spread
+
+
+def _images(estimator, samples, source, rows: TrainingRows, n_classes, seed, rng):
+    """Networks, inputs and views for images."""
+    estimator.value_range_ = value_range(source)
+    side, backbone, weights = min(source.shape[1:]), estimator.backbone, estimator.weights
+    if backbone == "auto":
+        backbone = "conv_net" if side < TINY_IMAGE else "preact_resnet18"
+    # A featurizer may come in scikit-learn's FrozenEstimator.
+    featurizer = getattr(weights, "estimator", weights)
+    if hasattr(featurizer, "fit_transform"):
+        weights = _backbone_of(featurizer)
+    mean = std = None
+    if weights is None and isinstance(backbone, str):
+        mean, std = colour_moments(source, estimator.value_range_, rng)
+    networks = [
+        image_classifier(
+            backbone,
+            n_classes,
+            weights=weights,
+            image_size=side,
+            seed=seed_of(seed, _INITIAL, number),
+            mean=mean,
+            std=std,
+        )
+        for number in range(estimator.n_networks)
+    ]
+    open_inputs = partial(DeviceImages, source, value_range=estimator.value_range_)
+    return networks, open_inputs, image_views(source.shape)
+
+
+def _backbone_of(featurizer):
+    backbone = getattr(featurizer, "backbone_", None)
+    if backbone is None:
+        raise ValueError(
+            "NeuralRetrainer: expected weights of a featurizer that has trained a backbone, got "
+            f"{featurizer!r} without one; do fit it before, by another method than k-means, and "
+            "wrap it in sklearn.frozen.FrozenEstimator where this estimator is cloned."
+        )
+    return backbone
+
+
+def _warmup(confidence_penalty):
+    from skclean.neural.objectives.supervised import Supervised
+
+    return Supervised(confidence_penalty=confidence_penalty)
+
+
+def _tell(estimator, epoch, record):
+    """Call all callbacks; whether one of them wants the training to end."""
+    return any([bool(c.on_epoch_end(estimator, epoch, record)) for c in estimator.callbacks])

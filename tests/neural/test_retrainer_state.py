@@ -1,0 +1,199 @@
+"""What a fit learns from, keeps, goes on from and refuses."""
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning_fabric")
+
+from skclean import (  # noqa: E402
+    CredibilityRelabeler,
+    GMMCleaner,
+    LabelledSamples,
+    NeuralRetrainer,
+    TransitionCleaner,
+)
+from skclean.datasets import load_noisy_digits  # noqa: E402
+from skclean.neural import IEG, MixMatch  # noqa: E402
+from skclean.neural.learners import outputs  # noqa: E402
+
+DIGITS = load_noisy_digits(noise_rate=0.3, random_state=0)
+X, Y, TRUE = (values[:400] for values in (DIGITS.data / 16, DIGITS.target_noisy, DIGITS.target))
+TRUSTED = np.arange(400) < 60
+CHECKED = np.where(TRUSTED, TRUE, Y)
+
+
+class Spy(IEG):
+    """Remembers the rows and labels that it is shown."""
+
+    def terms(self, network, batch, memory=None):
+        for part, seen in ((batch.labelled, SEEN), (batch.trusted, PROBED)):
+            seen.update(zip(part.rows.tolist(), part.target.argmax(dim=1).tolist()))
+        return super().terms(network, batch, memory)
+
+
+SEEN, PROBED = {}, {}
+
+
+@pytest.fixture
+def seen():
+    SEEN.clear()
+    PROBED.clear()
+    return SEEN, PROBED
+
+
+@pytest.mark.parametrize("purify", [False, True])
+def test_ieg_sees_given_labels_and_trusted_rows_apart(seen, purify):
+    samples = LabelledSamples(X, CHECKED, trusted=TRUSTED)
+    if purify:
+        steps = [("clean", GMMCleaner()), ("relabel", CredibilityRelabeler())]
+        samples = Pipeline(steps).fit(samples).transform(samples)
+    NeuralRetrainer(Spy(), epochs=3, class_balanced=False, optimizer="sgd").fit(samples)
+    labelled, probed = seen
+    assert not set(labelled) & set(np.flatnonzero(TRUSTED))
+    assert len(labelled) > 300
+    assert all(CHECKED[row] == label for row, label in labelled.items())
+    assert probed and all(TRUSTED[row] and TRUE[row] == label for row, label in probed.items())
+
+
+def test_trusted_rows_beside_plain_labels(seen):
+    NeuralRetrainer(Spy(), epochs=2, optimizer="sgd").fit(X, CHECKED, trusted=TRUSTED)
+    assert set(seen[1]) <= set(np.flatnonzero(TRUSTED))
+    images = DIGITS.images[:400]
+    NeuralRetrainer(Spy(), epochs=1, optimizer="sgd").fit(images, CHECKED, trusted=TRUSTED)
+    with pytest.raises(ValueError, match="trusted as a boolean mask"):
+        NeuralRetrainer("supervised", epochs=1).fit(images, CHECKED, trusted=[1, 2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "labels"),
+    [
+        ({}, np.roll(Y, 1)),
+        ({"ema_decay": 0.5}, Y),
+        ({"dropout": 0.5}, Y),
+        ({"hidden_units": 64}, Y),
+        ({"use": "soft"}, Y),
+    ],
+)
+def test_a_run_goes_on_with_its_own_labels_and_settings_alone(tmp_path, changes, labels):
+    settings = {"epochs": 2, "checkpoint_dir": tmp_path}
+    samples = TransitionCleaner().fit_transform(X, Y)
+    NeuralRetrainer("supervised", **settings).fit(samples)
+    other = samples if labels is Y else TransitionCleaner().fit_transform(X, labels)
+    again = NeuralRetrainer("supervised", **settings, **changes, resume=True)
+    with pytest.raises(ValueError, match="expected the settings of the checkpoint"):
+        again.fit(other)
+
+
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was():
+    class Fails:
+        def on_epoch_end(self, retrainer, epoch, record):
+            raise KeyError(epoch)
+
+    retrainer = NeuralRetrainer("supervised", epochs=2, callbacks=[Fails()])
+    with pytest.raises(KeyError):
+        retrainer.fit(X, Y)
+    with pytest.raises(NotFittedError):
+        retrainer.predict(X)
+    retrainer.set_params(callbacks=None).fit(X, Y)
+    expected = retrainer.predict_proba(X)
+    names = np.array(list("abcdefghij"))[Y]
+    with pytest.raises(KeyError):
+        retrainer.set_params(callbacks=[Fails()]).fit(X, names)
+    np.testing.assert_array_equal(retrainer.classes_, np.arange(10))
+    np.testing.assert_array_equal(retrainer.predict_proba(X), expected)
+
+
+def test_nothing_stays_of_a_fit_on_other_inputs():
+    retrainer = NeuralRetrainer("supervised", epochs=1).fit(DIGITS.images[:100], Y[:100])
+    assert retrainer.image_shape_ == (1, 8, 8)
+    retrainer.fit(X[:100], Y[:100])
+    assert not hasattr(retrainer, "image_shape_") and not hasattr(retrainer, "value_range_")
+
+
+@pytest.mark.parametrize("end", [True, np.True_])
+def test_a_callback_ends_the_training_for_good(tmp_path, end):
+    class Ends:
+        epochs = 0
+
+        def on_epoch_end(self, retrainer, epoch, record):
+            Ends.epochs += 1
+            return end if epoch == 2 else None
+
+    settings = {"epochs": 9, "callbacks": [Ends()], "checkpoint_dir": tmp_path}
+    first = NeuralRetrainer("supervised", **settings).fit(X, Y)
+    assert first.n_iter_ == 3 and Ends.epochs == 3
+    again = NeuralRetrainer("supervised", **settings, resume=True).fit(X, Y)
+    assert Ends.epochs == 3
+    np.testing.assert_array_equal(again.predict_proba(X), first.predict_proba(X))
+
+
+def test_early_stopping_waits_for_the_division():
+    retrainer = NeuralRetrainer(
+        MixMatch(lambda_u=1),
+        cleaner=GMMCleaner(),
+        epochs=8,
+        warmup_epochs=5,
+        validation_fraction=0.2,
+        n_iter_no_change=1,
+        learning_rate=1e-6,
+    ).fit(X, Y)
+    assert retrainer.n_iter_ > 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cleaner": GMMCleaner(), "epochs": 10}, "expected warmup_epochs below epochs=10"),
+        ({"n_iter_no_change": 3}, "expected validation_fraction beside n_iter_no_change"),
+        ({"weights": "nowhere.pt"}, "expected weights=None where features are trained on"),
+        ({"objective": "ieg", "validation_fraction": "trusted"}, "expected a share"),
+    ],
+)
+def test_settings_without_effect_are_errors(changes, message):
+    samples = LabelledSamples(X, CHECKED, trusted=TRUSTED)
+    with pytest.raises(ValueError, match=message):
+        NeuralRetrainer(**({"objective": "supervised"} | changes)).fit(samples)
+
+
+def test_an_objective_without_parts_and_terms_with_taken_names_are_errors():
+    class Own:
+        def start(self, n_rows, n_classes, device):
+            return None
+
+        def terms(self, network, batch, memory):
+            loss = network(batch.labelled.x).square().mean()
+            return {"validation": loss}
+
+    with pytest.raises(ValueError, match="expected an objective with parts"):
+        NeuralRetrainer(Own(), epochs=1).fit(X, Y)
+    Own.parts = frozenset({"labelled"})
+    with pytest.raises(ValueError, match=r"names of their own, got \['validation'\]"):
+        NeuralRetrainer(Own(), epochs=1).fit(X, Y)
+
+
+def test_unreadable_rows_are_predicted_uniformly():
+    readable = np.arange(400) != 7
+    retrainer = NeuralRetrainer("supervised", epochs=1).fit(X, Y)
+    proba = retrainer.predict_proba(LabelledSamples(X, readable=readable))
+    np.testing.assert_allclose(proba[7], 0.1)
+    assert (proba[readable].max(axis=1) > 0.1).all()
+    images = DIGITS.images[:400].copy()
+    images[7] = 1e6
+    samples = LabelledSamples(np.empty((400, 0)), Y, inputs=images, readable=readable)
+    retrainer = NeuralRetrainer("supervised", epochs=1).fit(samples)
+    assert retrainer.value_range_ == (0, 16)
+    np.testing.assert_allclose(retrainer.predict_proba(samples)[7], 0.1)
+
+
+def test_looking_at_outputs_leaves_torch_as_it_was():
+    retrainer = NeuralRetrainer("supervised", epochs=1).fit(X, Y)
+
+    class Inputs:
+        def batches(self, rows, batch_size):
+            yield torch.zeros(2, 64)
+
+    for _ in outputs(retrainer.networks_, Inputs(), np.arange(2), 2):
+        assert not torch.is_inference_mode_enabled()
