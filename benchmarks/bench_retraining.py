@@ -1,7 +1,7 @@
 """Test accuracy of networks retrained on purified labels, by every objective.
 
     python -m benchmarks.bench_retraining --data DIR [--sets banking77 cifar10n digits]
-        [--noises sym-50] [--rows 10000] [--epochs 50] [--seeds 5] [--name retraining]
+        [--noises sym-50] [--rows 10000] [--epochs 30] [--seeds 5] [--name retraining]
 
 Labels are purified by TransitionCleaner on the embeddings; digits are embedded by SSLFeaturizer,
 and are also trained on as images ("images" in the name). Beside the objectives of NeuralRetrainer
@@ -149,7 +149,7 @@ def main():
     parser.add_argument("--sets", nargs="+", default=["banking77", "cifar10n", "digits"])
     parser.add_argument("--noises", nargs="+", default=["sym-50"])
     parser.add_argument("--rows", type=int, default=10_000, help="of CIFAR-10")
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--name", default="retraining", help="results/NAME.json")
     options = parser.parse_args()

@@ -34,6 +34,8 @@ MAX_IMAGES = 10_000
 MAX_POOLED = 150_000_000
 #: Least patches per centroid and images per component, where there are more than `FEW` of these.
 PER_CENTROID, PER_COMPONENT, FEW = 50, 4, 64
+#: Patches of one image, at most: more of them say little more, and cost as much as of many.
+MOST_PATCHES = 100
 #: Images that a thread handles at a time.
 BLOCK_IMAGES = 32
 #: Bytes of pixels read at a time.
@@ -68,7 +70,7 @@ class ConvKMeans(BaseEstimator):
     power : float in [0, 1], default=0.5
         How far principal components are whitened: 0 not at all, 1 to equal variance.
     n_patches : int, default=100_000
-        Patches that centroids are learnt from, of up to 10,000 images.
+        Patches that centroids are learnt from, of up to 10,000 images and up to 100 of each.
     n_jobs : int or None, default=None
         Threads; None is one per core.
 
@@ -217,7 +219,7 @@ class ConvKMeans(BaseEstimator):
         _, height, width = self.image_shape_
         (ph, pw), width = self.patch_shape_, width - self.patch_shape_[1] + 1
         positions = (height - ph + 1) * width
-        wanted = min(-(-self.n_patches // len(order)), positions)
+        wanted = min(-(-self.n_patches // len(order)), MOST_PATCHES, positions)
         drawn = []
         for _, images in _read(source, order):
             dtype = _float_dtype(images)
