@@ -112,8 +112,8 @@ def split_batch_norm(module: Any, n_splits: int) -> Any:
     """
     for part in module.modules():
         if type(part) is nn.BatchNorm2d and part.track_running_stats and part.momentum is not None:
-            vars(part)["n_splits"] = n_splits
-            part.__class__ = SplitBatchNorm2d
+            part.__dict__["n_splits"] = n_splits
+            object.__setattr__(part, "__class__", SplitBatchNorm2d)
     return module
 
 
@@ -121,8 +121,8 @@ def join_batch_norm(module: Any) -> Any:
     """Undo `split_batch_norm`, in place."""
     for part in module.modules():
         if type(part) is SplitBatchNorm2d:
-            del vars(part)["n_splits"]
-            part.__class__ = nn.BatchNorm2d  # type: ignore[assignment]
+            del part.__dict__["n_splits"]
+            object.__setattr__(part, "__class__", nn.BatchNorm2d)
     return module
 
 

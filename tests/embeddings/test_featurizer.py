@@ -198,6 +198,7 @@ def test_broken_file_is_skipped_and_stays_unknown(files):
 
 @pytest.mark.filterwarnings("ignore:.*cannot be read:UserWarning")
 def test_nothing_to_learn_from_is_an_error(tmp_path):
+    pytest.importorskip("PIL.Image")
     with pytest.raises(ValueError, match="SSLFeaturizer: expected images that can be read"):
         quick(on_error="skip").fit([str(tmp_path / "none.png"), str(tmp_path / "no.png")])
 
