@@ -89,7 +89,7 @@ class ConvKMeans(BaseEstimator):
     stride_ : int
     image_shape_ : (int, int, int)
         Channels, height and width.
-    pooled_mean_, axes_ : ndarray of shape (D,), (D, n_features_out_)
+    pooled_mean_, axes_ : ndarray of shape (D,) and (D, k)
         Of the principal components; None without.
     n_features_out_ : int
 

@@ -11,8 +11,10 @@ from sklearn.base import clone  # noqa: E402
 
 from skclean.neural.objectives.fixmatch import FixMatch  # noqa: E402
 from skclean.neural.objectives.mixmatch import MixMatch  # noqa: E402
+from skclean.neural.objectives.pi_model import PiModel  # noqa: E402
 from skclean.neural.objectives.remixmatch import ReMixMatch  # noqa: E402
 from skclean.neural.objectives.supervised import Supervised  # noqa: E402
+from skclean.neural.objectives.temporal_ensembling import TemporalEnsembling  # noqa: E402
 
 OBJECTIVES = [
     Supervised(),
@@ -23,6 +25,8 @@ OBJECTIVES = [
     MixMatch(n_bn_groups=3, mixed_views="strong"),
     FixMatch(0.3),
     ReMixMatch(n_views=2),
+    PiModel(),
+    TemporalEnsembling(),
 ]
 
 pytestmark = pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
@@ -149,7 +153,12 @@ def test_estimators(objective):
 
 
 def test_wrong_parameters(objective):
-    name = {"Supervised": "q", "MixMatch": "temperature", "FixMatch": "threshold"}
-    wrong = clone(objective).set_params(**{name.get(type(objective).__name__, "n_views"): -1})
+    names = {
+        "Supervised": "q",
+        "MixMatch": "temperature",
+        "FixMatch": "threshold",
+        "ReMixMatch": "n_views",
+    }
+    wrong = clone(objective).set_params(**{names.get(type(objective).__name__, "weight"): -1})
     with pytest.raises(ValueError, match="must be"):
         wrong.start(3, 2, torch.device("cpu"))
