@@ -1,5 +1,7 @@
 """Opening what a user passes: a container or an array, checked, as a container."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ __all__ = [
     "open_features",
     "open_samples",
     "take_any_rows",
+    "unchanged_if_failed",
 ]
 
 
@@ -112,6 +115,18 @@ def open_features(X: Any, *, estimator: Any, reset: bool) -> Any:
     _check_names(estimator, X.feature_names, reset)
     _check_n_features(estimator, features, reset=reset)
     return check_array(features, estimator=estimator, input_name="X", **checks)
+
+
+@contextmanager
+def unchanged_if_failed(estimator: Any) -> Iterator[None]:
+    """A fit that fails, or is interrupted, leaves the estimator as it was."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
 
 
 def check_columns(X: Any, *, estimator: Any, reset: bool) -> None:

@@ -13,7 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from skclean._fields import with_unreadable
 from skclean._files import array_output
 from skclean._output import TransformsSamples
-from skclean._validation import HasMethods, Interval, StrOptions, check_columns
+from skclean._validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_columns,
+    unchanged_if_failed,
+)
 from skclean.embeddings.images import ArrayImages, open_images
 from skclean.embeddings.kmeans import ConvKMeans
 from skclean.samples import LabelledSamples
@@ -341,14 +347,8 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
         return source
 
     def _fit(self, X, probe_y):
-        before = dict(vars(self))
-        try:
+        with unchanged_if_failed(self):
             return self._learn(X, probe_y)
-        except BaseException:
-            # A fit that fails leaves the estimator as it was.
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _learn(self, X, probe_y):
         self._validate_params()

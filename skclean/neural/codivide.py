@@ -1,16 +1,11 @@
 """DivideMix's division of the rows into labelled and unlabelled ones."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from skclean._array import to_numpy
 from skclean.decision.loss_mixture import effective_threshold
-
-#: Epochs that the published code averages over, at 90 % noise.
-AVERAGED_EPOCHS = 5
 
 
 @dataclass(frozen=True)
@@ -79,36 +74,3 @@ def divide(
     inside = sure | (doubtful & (clean > threshold))
     labelled = np.flatnonzero(inside)
     return Division(labelled, np.flatnonzero(~inside), clean[labelled], threshold)
-
-
-def averaged_proba(history: Sequence[Any], given: np.ndarray) -> np.ndarray:
-    """Probabilities whose loss is the mean loss over some epochs.
-
-    That of the given class is the geometric mean over the epochs, so that its cross-entropy is the
-    mean of theirs; the others share what is left as in their arithmetic mean. Rows without a given
-    label have the arithmetic mean.
-
-    Parameters
-    ----------
-    history : sequence of arrays of shape (n, C)
-        Probabilities at the end of the last epochs, `AVERAGED_EPOCHS` of them or fewer.
-    given : ndarray of shape (n,), int64
-        -1 where missing.
-
-    Returns
-    -------
-    ndarray of shape (n, C), float64
-        Rows sum to 1.
-    """
-    rows = np.flatnonzero(np.asarray(given) >= 0)
-    codes, log, mean = given[rows], np.zeros(len(rows)), np.zeros(history[0].shape)
-    for part in history:
-        p = to_numpy(part).astype(np.float64)
-        mean += p / len(history)
-        log += np.log(np.clip(p[rows, codes], 1e-12, None)) / len(history)
-    own, kept = mean[rows, codes], np.exp(log)
-    # The geometric mean is no greater: where the others have nothing, neither is there any left.
-    rest = np.where(own < 1, (1 - kept) / np.where(own < 1, 1 - own, 1), 1)
-    mean[rows] *= rest[:, None]
-    mean[rows, codes] = kept
-    return mean / mean.sum(axis=1, keepdims=True)

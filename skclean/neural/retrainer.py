@@ -19,6 +19,7 @@ from skclean._validation import (
     check_given_matches,
     open_features,
     open_samples,
+    unchanged_if_failed,
 )
 from skclean.embeddings.featurizer import check_values
 from skclean.embeddings.images import open_images
@@ -319,14 +320,8 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
         FloatingPointError
             If a loss term or a weight is not finite.
         """
-        before = dict(vars(self))
-        try:
+        with unchanged_if_failed(self):
             return self._fit(X, y, trusted)
-        except BaseException:
-            # A fit that fails leaves the estimator as it was.
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _fit(self, X, y, trusted):
         self._validate_params()

@@ -1,13 +1,10 @@
-import warnings
-
 import numpy as np
 import pytest
 
 from skclean import GMMCleaner, PrototypeCleaner, TransitionCleaner
 from skclean.datasets import load_noisy_digits
-from skclean.decision.loss_mixture import cross_entropy
 from skclean.exceptions import NothingToSeparateWarning
-from skclean.neural.codivide import averaged_proba, divide
+from skclean.neural.codivide import divide
 
 
 class Fixed:
@@ -113,33 +110,3 @@ def test_constant_losses():
     with pytest.warns(NothingToSeparateWarning):
         found = divide(GMMCleaner(), given, proba)
     assert len(found.labelled) == 30
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_mean_loss_of_the_last_epochs(dtype):
-    rng = np.random.default_rng(0)
-    history = [rng.dirichlet(np.full(4, 0.3), 50).astype(dtype) for _ in range(5)]
-    given = rng.integers(-1, 4, 50)
-    found = averaged_proba(history, given)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
-    rows = np.flatnonzero(given >= 0)
-    losses = [cross_entropy(p[rows], given[rows]) for p in history]
-    np.testing.assert_allclose(
-        cross_entropy(found[rows], given[rows]), np.mean(losses, axis=0), atol=1e-5
-    )
-    for i in range(50):
-        others = [c for c in range(4) if c != given[i]]
-        mean = np.mean([p[i] for p in history], axis=0)[others]
-        np.testing.assert_allclose(
-            found[i, others] / found[i, others].sum(), mean / mean.sum(), atol=1e-5
-        )
-
-
-def test_mean_of_sure_predictions():
-    history = [np.eye(3)[[0, 0, 1]]] * 2
-    given = np.array([0, 1, -1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_allclose(averaged_proba(history, given), history[0], atol=1e-11)
-    one = np.random.default_rng(0).dirichlet(np.ones(3), 3)
-    np.testing.assert_allclose(averaged_proba([one], given), one)
