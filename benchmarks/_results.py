@@ -7,6 +7,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from skclean._files import replacing
+
 FOLDER = Path(__file__).parent / "results"
 _PACKAGES = ("skclean", "numpy", "scipy", "scikit-learn", "cleanlab", "torch", "cupy")
 
@@ -16,9 +18,8 @@ def write(name, records, **settings):
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
     content = {"settings": settings, **circumstances(), "records": records}
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(content, indent=1, default=float) + "\n")
-    os.replace(scratch, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, default=float) + "\n")
     return path
 
 

@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from skclean._conflict import warn_if_overwritten
+from skclean._optional import lazy_names
 
 if TYPE_CHECKING:
     from skclean.cleaners import (
@@ -72,15 +73,12 @@ _SUBPACKAGES = (
 )
 
 
+_public = lazy_names(__name__, _HOMES)
+
+
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-    elif name in _SUBPACKAGES:
-        value = importlib.import_module(f"skclean.{name}")
-    else:
-        raise AttributeError(f"module 'skclean' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    # The import of a subpackage makes it an attribute of its own accord.
+    return importlib.import_module(f"skclean.{name}") if name in _SUBPACKAGES else _public(name)
 
 
 def __dir__() -> list[str]:

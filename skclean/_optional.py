@@ -1,7 +1,10 @@
 """Imports that need an extra of the distribution."""
 
 import importlib
+import sys
+from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
 
 def import_optional(module: str, extra: str) -> ModuleType:
@@ -36,3 +39,29 @@ def import_optional(module: str, extra: str) -> ModuleType:
             f'`pip install "skclean[{extra}]"`.',
             name=module,
         ) from error
+
+
+def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """What a package has as ``__getattr__``, so that names are imported on first use (PEP 562).
+
+    Parameters
+    ----------
+    package : str
+        Dotted name of the package.
+    homes : dict of str to str
+        Public name and the module that defines it, by its dotted name.
+
+    Returns
+    -------
+    callable
+        From a name to its value; raises AttributeError for names that are not in `homes`.
+    """
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(homes[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get

@@ -1,8 +1,8 @@
 """Embeddings of images, learned without labels."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from skclean._optional import lazy_names
 from skclean.embeddings.featurizer import SSLFeaturizer
 from skclean.embeddings.kmeans import ConvKMeans
 
@@ -24,17 +24,11 @@ __all__ = [
 
 # What needs torch is imported on first use.
 _HOMES = {
-    "Augmentation": "augment",
-    "MoCo": "moco",
-    "SimCLR": "simclr",
-    "load_weights": "weights",
-    "save_weights": "weights",
+    "Augmentation": "skclean.embeddings.augment",
+    "MoCo": "skclean.embeddings.moco",
+    "SimCLR": "skclean.embeddings.simclr",
+    "load_weights": "skclean.embeddings.weights",
+    "save_weights": "skclean.embeddings.weights",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'skclean.embeddings' has no attribute {name!r}")
-    module = importlib.import_module(f"skclean.embeddings.{_HOMES[name]}")
-    globals()[name] = getattr(module, name)
-    return globals()[name]
+__getattr__ = lazy_names(__name__, _HOMES)

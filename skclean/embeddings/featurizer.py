@@ -322,11 +322,8 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
         return self._contain(X, source, out)
 
     def _open(self, X, *, reset):
-        images = X
-        if isinstance(X, LabelledSamples):
-            images = X.features if X.inputs is None else X.inputs
         source = open_images(
-            images,
+            X,
             name=type(self).__name__,
             image_size=self.image_size,
             image_shape=self.image_shape,
@@ -334,11 +331,12 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
             on_error=self.on_error,
             n_workers=self.n_workers,
         )
+        images = X
+        if isinstance(X, LabelledSamples):
+            images = X.features if X.inputs is None else X.inputs
         flat = len(getattr(images, "shape", ())) == 2 and isinstance(source, ArrayImages)
         if flat:
             check_columns(images, estimator=self, reset=reset)
-        if isinstance(X, LabelledSamples) and X.readable is not None:
-            source.readable &= X.readable
         if reset:
             self.image_shape_ = source.shape
             if not flat:
@@ -464,7 +462,8 @@ def check_values(source: Any, black_white: tuple[float, float], name: str) -> No
     Some of the images are read.
     """
     rows, (low, high) = np.flatnonzero(source.readable), black_white
-    if not len(rows):
+    # Bytes are never outside of their own range, and files need not be read for that.
+    if not len(rows) or (source.dtype == np.uint8 and black_white == (0, 255)):
         return
     images = source.read(rows[:: -(-len(rows) // VALUE_BATCH)])
     found, spread = (float(images.min()), float(images.max())), high - low

@@ -99,7 +99,18 @@ def open_images(
     (1797, (1, 8, 8), (2, 1, 8, 8))
     """
     if isinstance(X, LabelledSamples):
-        X = X.features if X.inputs is None else X.inputs
+        source = open_images(
+            X.features if X.inputs is None else X.inputs,
+            name=name,
+            image_size=image_size,
+            image_shape=image_shape,
+            like=like,
+            on_error=on_error,
+            n_workers=n_workers,
+        )
+        if X.readable is not None:
+            source.readable &= X.readable
+        return source
     options = {"name": name, "image_size": image_size, "like": like, "on_error": on_error}
     X = _sorted_out(X, name)
     if not isinstance(X, ImageItems) and not _are_paths(X):

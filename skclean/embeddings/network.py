@@ -48,14 +48,15 @@ def fit_backbone(
     """
     name, method = type(estimator).__name__, estimator.method_
     side, seed = min(source.shape[1:]), int(rng.randint(2**31 - 1))
-    mean = std = None
-    if estimator.weights is None and isinstance(estimator.backbone, str):
-        mean, std = colour_moments(source, estimator.value_range_, rng)
-    if method == "none" and estimator.weights is None and isinstance(estimator.backbone, str):
+    drawn = estimator.weights is None and isinstance(estimator.backbone, str)
+    if method == "none" and drawn:
         raise ValueError(
             f"{name}: expected weights for method='none', got none, so that {estimator.backbone!r} "
             "would be as it is drawn at random; do pass weights='DEFAULT' or a file."
         )
+    mean = std = None
+    if drawn:
+        mean, std = colour_moments(source, estimator.value_range_, rng)
     backbone = make_backbone(
         estimator.backbone,
         weights=estimator.weights,

@@ -3,7 +3,7 @@
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -168,7 +168,8 @@ def train(
     check_shared(fabric, progress, name)
     images = devices.DeviceImages(source, device, value_range)
     generator = torch.Generator(device)
-    bar = _progress_bar(epochs * steps * share * world, verbose and fabric.is_global_zero)
+    shown = verbose and fabric.is_global_zero
+    bar = progress_bar(epochs * steps * share * world, "images", shown)
     bar.update((progress.epoch * steps + progress.step) * share * world)
     saved = time.monotonic()
 
@@ -304,14 +305,23 @@ def _train_to_file(fabric, train, path, objective, *args, **kwargs):
 def _prepared(objective, fabric, compile):
     """For the time of the training, compiled and joined to the other processes."""
     objective.gather = devices.gather_rows(fabric)
-    for part in objective.children() if compile else ():
-        part.compile()
+    try:
+        with compiled(list(objective.children()), compile):
+            yield
+    finally:
+        objective.gather = None
+
+
+@contextmanager
+def compiled(modules: Any, wanted: bool) -> Iterator[None]:
+    """Modules through `torch.compile` for the time of a training, if that is wanted."""
+    for module in modules if wanted else ():
+        module.compile()
     try:
         yield
     finally:
-        objective.gather = None
-        for part in objective.children():
-            vars(part).pop("_compiled_call_impl", None)
+        for module in modules:
+            vars(module).pop("_compiled_call_impl", None)
 
 
 def is_due(checkpoints: Checkpoints, every: float | None, saved: float, fabric: Any) -> bool:
@@ -321,6 +331,7 @@ def is_due(checkpoints: Checkpoints, every: float | None, saved: float, fabric: 
     return time.monotonic() - saved >= every
 
 
-def _progress_bar(total, shown):
+def progress_bar(total: int, unit: str, shown: bool) -> Any:
+    """A bar of tqdm over so many images or rows."""
     tqdm = import_optional("tqdm", "neural").tqdm
-    return tqdm(total=total, unit=" images", unit_scale=True, mininterval=1, disable=not shown)
+    return tqdm(total=total, unit=f" {unit}", unit_scale=True, mininterval=1, disable=not shown)

@@ -1,8 +1,8 @@
 """Retraining of neural networks on purified labels."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from skclean._optional import lazy_names
 from skclean.neural.retrainer import NeuralRetrainer
 
 if TYPE_CHECKING:
@@ -31,21 +31,15 @@ __all__ = [
 
 # What needs torch is imported on first use.
 _HOMES = {
-    "FeatureNoise": "views",
-    "FixMatch": "objectives.fixmatch",
-    "GraphRegularizer": "graph",
-    "IEG": "objectives.ieg",
-    "MixMatch": "objectives.mixmatch",
-    "PiModel": "objectives.pi_model",
-    "ReMixMatch": "objectives.remixmatch",
-    "Supervised": "objectives.supervised",
-    "TemporalEnsembling": "objectives.temporal_ensembling",
+    "FeatureNoise": "skclean.neural.views",
+    "FixMatch": "skclean.neural.objectives.fixmatch",
+    "GraphRegularizer": "skclean.neural.graph",
+    "IEG": "skclean.neural.objectives.ieg",
+    "MixMatch": "skclean.neural.objectives.mixmatch",
+    "PiModel": "skclean.neural.objectives.pi_model",
+    "ReMixMatch": "skclean.neural.objectives.remixmatch",
+    "Supervised": "skclean.neural.objectives.supervised",
+    "TemporalEnsembling": "skclean.neural.objectives.temporal_ensembling",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'skclean.neural' has no attribute {name!r}")
-    module = importlib.import_module(f"skclean.neural.{_HOMES[name]}")
-    globals()[name] = getattr(module, name)
-    return globals()[name]
+__getattr__ = lazy_names(__name__, _HOMES)

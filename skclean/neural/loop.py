@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,11 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skclean._optional import import_optional
 from skclean.embeddings import devices
 from skclean.embeddings.checkpoint import Checkpoints, Progress, described, digest
 from skclean.embeddings.optimizers import learning_rate_at, make_optimizer, set_learning_rate
-from skclean.embeddings.training import check_finite, check_shared, is_due
+from skclean.embeddings.training import (
+    check_finite,
+    check_shared,
+    compiled,
+    is_due,
+    progress_bar,
+)
 from skclean.neural.batch import Batch
 from skclean.neural.learners import divide_rows, validate
 from skclean.neural.rows import DeviceRows, TrainingRows
@@ -160,7 +164,6 @@ def train(
     rate_at = partial(_rate_at, n_steps=epochs * steps, peak=learning_rate, schedule=schedule)
     must_agree = {
         "objective": described(objective),
-        "labels": digest(rows.codes, rows.target, rows.weight, rows.usable, rows.trusted),
         "networks": n_networks,
         "processes": world,
         "epochs": epochs,
@@ -181,6 +184,10 @@ def train(
         "seed": seed,
         **(settings or {}),
     }
+    if checkpoint_dir is not None:
+        must_agree["labels"] = digest(
+            rows.codes, rows.target, rows.weight, rows.usable, rows.trusted
+        )
     writes = fabric.is_global_zero
     checkpoints = Checkpoints(checkpoint_dir, must_agree, resume, name, writes)
     learners.to(device=device, memory_format=torch.channels_last)
@@ -194,11 +201,11 @@ def train(
     data, n_pieces = DeviceRows(rows, open_inputs(device), device), 1
     generator = torch.Generator(device)
     total = n_networks * steps * share * world
-    bar = _progress_bar(epochs * total, verbose and fabric.is_global_zero)
+    bar = progress_bar(epochs * total, "rows", verbose and fabric.is_global_zero)
     bar.update(progress.epoch * total + progress.step * share * world)
     saved = time.monotonic()
 
-    with checkpoints, devices.seeded(0, device), bar, _compiled(learners.networks, compile):
+    with checkpoints, devices.seeded(0, device), bar, compiled(learners.networks, compile):
         while progress.epoch < epochs and not progress.ended:
             epoch, started = progress.epoch, time.perf_counter()
             failed: dict[str, Tensor] = {}
@@ -349,19 +356,3 @@ def _check_rows(share, n_trusted, parts, world, name):
             f"{name}: expected trusted rows, which the objective learns from, got none; do pass "
             "a container with trusted, or choose another objective."
         )
-
-
-@contextmanager
-def _compiled(networks, wanted):
-    for network in networks if wanted else ():
-        network.compile()
-    try:
-        yield
-    finally:
-        for network in networks:
-            vars(network).pop("_compiled_call_impl", None)
-
-
-def _progress_bar(total, shown):
-    tqdm = import_optional("tqdm", "neural").tqdm
-    return tqdm(total=total, unit=" rows", unit_scale=True, mininterval=1, disable=not shown)

@@ -433,7 +433,7 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
             check_given_matches(samples, y, self)
 
     def _source(self, X, like):
-        source = open_images(
+        return open_images(
             X,
             name=type(self).__name__,
             image_size=self.image_size,
@@ -442,9 +442,6 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
             on_error=self.on_error,
             n_workers=self.n_workers,
         )
-        if isinstance(X, LabelledSamples) and X.readable is not None:
-            source.readable &= X.readable
-        return source
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

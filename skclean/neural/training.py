@@ -158,7 +158,9 @@ def fit_networks(
         checkpoint_dir=estimator.checkpoint_dir,
         checkpoint_every=estimator.checkpoint_every,
         resume=estimator.resume,
-        settings={
+        settings=None
+        if estimator.checkpoint_dir is None
+        else {
             "views": [described(weak), described(strong)],
             "inputs": fingerprint(samples.features if source is None else source),
             **_settings(estimator),

@@ -4,16 +4,16 @@ from numbers import Real
 from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
-from torch import Tensor, nn
+from torch import Tensor
 
 from skclean._validation import Interval
 from skclean.embeddings.nt_xent import full_precision
 from skclean.neural.batch import Batch
 from skclean.neural.losses import cross_entropy, weighted_mean
+from skclean.neural.objectives._base import MemorylessObjective
 
 
-class FixMatch(BaseEstimator):
+class FixMatch(MemorylessObjective):
     """Sure predictions of weak views are the labels of strong ones.
 
     Labelled rows count by the cross-entropy of a weak view (eq. 3). An unlabelled row of which a
@@ -50,17 +50,6 @@ class FixMatch(BaseEstimator):
     def __init__(self, threshold=0.95, *, lambda_u=1.0):
         self.threshold = threshold
         self.lambda_u = lambda_u
-
-    def start(self, n_rows: int, n_classes: int, device: Any) -> nn.Module | None:
-        """No memory; checks the parameters.
-
-        Raises
-        ------
-        ValueError
-            If parameters are not as described.
-        """
-        self._validate_params()
-        return None
 
     def terms(self, network: Any, batch: Batch, memory: Any = None) -> dict[str, Tensor]:
         """Loss terms of a batch.

@@ -24,7 +24,6 @@ from numbers import Real
 from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
 from torch.nn import functional as F
@@ -36,6 +35,7 @@ from skclean.evidence.probe_gradient import GIVEN_SHARE, MOMENTUM, STEP
 from skclean.neural.batch import Batch
 from skclean.neural.losses import cross_entropy, weighted_mean
 from skclean.neural.mixing import mixup, sharpen
+from skclean.neural.objectives._base import MemorylessObjective
 from skclean.neural.passes import frozen_statistics
 
 Params = dict[str, Tensor]
@@ -103,7 +103,7 @@ def pseudo_labels(views: list[Tensor], temperature: float) -> Tensor:
     return sharpen(proba.mean(dim=0), temperature)
 
 
-class IEG(BaseEstimator):
+class IEG(MemorylessObjective):
     """Distills supervision from noisy labels by a few trusted rows (Zhang et al. 2020).
 
     Before each step a look-ahead tells how the loss of the trusted rows depends on the weight of
@@ -159,17 +159,6 @@ class IEG(BaseEstimator):
         self.consistency_weight = consistency_weight
         self.temperature = temperature
         self.alpha = alpha
-
-    def start(self, n_rows: int, n_classes: int, device: torch.device) -> nn.Module | None:
-        """None: nothing is kept from step to step.
-
-        Raises
-        ------
-        ValueError
-            If parameters are not as described.
-        """
-        self._validate_params()
-        return None
 
     def terms(self, network: Any, batch: Batch, memory: Any = None) -> dict[str, Tensor]:
         """Terms "reweighted", "relabelled", "mixed_trusted", "mixed" and "consistency".

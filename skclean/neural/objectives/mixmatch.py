@@ -4,18 +4,18 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
-from torch import Tensor, nn
+from torch import Tensor
 
 from skclean._validation import Interval, StrOptions
 from skclean.embeddings.nt_xent import full_precision
 from skclean.neural.batch import Batch
 from skclean.neural.losses import cross_entropy, prior_divergence, weighted_mean
 from skclean.neural.mixing import linear_ramp, mixup, sharpen
+from skclean.neural.objectives._base import MemorylessObjective
 from skclean.neural.passes import forward_in_groups, guess
 
 
-class MixMatch(BaseEstimator):
+class MixMatch(MemorylessObjective):
     """Guessed labels, sharpened, for unlabelled rows, all mixed with the labelled ones [1]_.
 
     In a batch with labels of rows x and without of rows u:
@@ -107,17 +107,6 @@ class MixMatch(BaseEstimator):
         self.prior_weight = prior_weight
         self.mixed_views = mixed_views
         self.n_bn_groups = n_bn_groups
-
-    def start(self, n_rows: int, n_classes: int, device: Any) -> nn.Module | None:
-        """No memory; checks the parameters.
-
-        Raises
-        ------
-        ValueError
-            If parameters are not as described.
-        """
-        self._validate_params()
-        return None
 
     def terms(self, network: Any, batch: Batch, memory: Any = None) -> dict[str, Tensor]:
         """Loss terms of a batch.

@@ -4,20 +4,20 @@ from numbers import Real
 from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator
-from torch import Tensor, nn
+from torch import Tensor
 
 from skclean._validation import Interval
 from skclean.embeddings.nt_xent import full_precision
 from skclean.neural.batch import Batch
 from skclean.neural.losses import cross_entropy, weighted_mean
 from skclean.neural.mixing import gaussian_ramp
+from skclean.neural.objectives._base import MemorylessObjective
 
 #: The weight rises over 80 of the 300 epochs of Laine & Aila.
 RAMP_SHARE = 80 / 300
 
 
-class PiModel(BaseEstimator):
+class PiModel(MemorylessObjective):
     """Cross-entropy of the labelled rows, and the squared difference of two views of every row.
 
     The consistency is a mean over rows and classes, the cross-entropy one over the labelled rows.
@@ -56,17 +56,6 @@ class PiModel(BaseEstimator):
     def __init__(self, weight=100.0, ramp_up=None):
         self.weight = weight
         self.ramp_up = ramp_up
-
-    def start(self, n_rows: int, n_classes: int, device: torch.device) -> nn.Module | None:
-        """None: nothing is kept from step to step.
-
-        Raises
-        ------
-        ValueError
-            If parameters are not as described.
-        """
-        self._validate_params()
-        return None
 
     def terms(self, network: Any, batch: Batch, memory: Any = None) -> dict[str, Tensor]:
         """Terms "labelled" and "consistency"; of labelled rows alone if there are no others.
