@@ -149,6 +149,7 @@ def fit_networks(
         clip_norm=estimator.clip_norm,
         graph=graph or None,
         cleaners=cleaners,
+        threshold=estimator.threshold,
         warmup=None if cleaners is None else _warmup(estimator.confidence_penalty),
         warmup_epochs=0 if cleaners is None else estimator.warmup_epochs,
         patience=estimator.n_iter_no_change if learners.best else None,

@@ -154,6 +154,16 @@ def test_one_network_divides_by_its_own_outputs():
     assert retrainer.history_["labelled_share"][0] == 1 > retrainer.history_["labelled_share"][-1]
 
 
+def test_higher_threshold_leaves_fewer_rows_labelled():
+    shares = [
+        quick("mixmatch", cleaner=GMMCleaner(), warmup_epochs=1, threshold=threshold)
+        .fit(PIXELS, Y_NOISY)
+        .history_["labelled_share"][-1]
+        for threshold in (0.1, 0.9)
+    ]
+    assert shares[0] > shares[1] > 0
+
+
 def test_container_without_labels_takes_y_only_for_a_cleaner():
     bare = LabelledSamples(PIXELS)
     with pytest.raises(ValueError, match="container with labels"):
