@@ -7,6 +7,8 @@ from skclean._conflict import warn_if_overwritten
 from skclean._optional import lazy_names
 
 if TYPE_CHECKING:
+    from sklearn import config_context
+
     from skclean.cleaners import (
         GMMCleaner,
         MetaReweighter,
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from skclean.neural import NeuralRetrainer
     from skclean.purifiers import AutoPurifier, CredibilityRelabeler, LeastSquaresMetaPurifier
     from skclean.samples import LabelledSamples
+    from skclean.saving import load, save
 
 __version__ = "0.1.0.dev0"
 
@@ -39,10 +42,14 @@ __all__ = [
     "SSLFeaturizer",
     "TransitionCleaner",
     "__version__",
+    "config_context",
+    "load",
+    "save",
 ]
 
-# Public name -> the module that defines it. Imported on first use (PEP 562), so that
-# `import skclean` is quick and a name that needs an extra costs nothing until it is asked for.
+# Public name -> the module that defines it; `config_context` is scikit-learn's own. Imported on
+# first use (PEP 562), so that `import skclean` is quick and a name that needs an extra costs
+# nothing until it is asked for.
 _HOMES = {
     "AutoPurifier": "skclean.purifiers",
     "CredibilityRelabeler": "skclean.purifiers",
@@ -58,6 +65,9 @@ _HOMES = {
     "RankingCleaner": "skclean.cleaners",
     "SSLFeaturizer": "skclean.embeddings",
     "TransitionCleaner": "skclean.cleaners",
+    "config_context": "sklearn",
+    "load": "skclean.saving",
+    "save": "skclean.saving",
 }
 _SUBPACKAGES = (
     "cleaners",
@@ -66,10 +76,14 @@ _SUBPACKAGES = (
     "embeddings",
     "evidence",
     "exceptions",
+    "inspection",
+    "interop",
     "metrics",
     "neural",
     "purifiers",
     "samples",
+    "saving",
+    "scale",
 )
 
 

@@ -7,7 +7,7 @@ import array_api_compat
 import array_api_compat.numpy as numpy_namespace
 import numpy as np
 
-#: Rows of a block. Large enough for BLAS, small beside any data set.
+#: Rows of a block of anything, images too. Of features, `skclean._blocks` takes more.
 BLOCK_ROWS = 512
 #: Values handled at a time where temporaries would be larger than the input.
 _CHUNK = 1 << 17
@@ -40,10 +40,17 @@ def is_numpy(x: Any) -> bool:
     return not array_api_compat.is_array_api_obj(x) or array_api_compat.is_numpy_array(x)
 
 
+def is_dask(x: Any) -> bool:
+    """True for dask arrays, which `skclean._blocks` alone computes with."""
+    return array_api_compat.is_dask_array(x)
+
+
 def is_host(x: Any) -> bool:
-    """True where `to_numpy` moves nothing between devices."""
+    """True where `to_numpy` moves nothing between devices, and holds nothing that is not held."""
     if is_numpy(x):
         return True
+    if is_dask(x):
+        return False
     if array_api_compat.is_torch_array(x):
         return x.device.type == "cpu"
     return x.__dlpack_device__()[0] == 1  # kDLCPU

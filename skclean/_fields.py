@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from skclean._array import detached, is_numpy, to_numpy
+from skclean._array import detached, is_dask, is_numpy, to_numpy
+from skclean._blocks import best_class, few_rows, in_chunks, map_rows, on_host
 from skclean._labels import short, shown
 
 #: The states of a purified row; a container stores the positions in this tuple.
@@ -20,11 +21,7 @@ _NAME = "LabelledSamples"
 
 def open_features(features: Any) -> dict[str, Any]:
     """Features as an array, and the index and column names if they came as a DataFrame."""
-    if sparse.issparse(features):
-        raise ValueError(
-            f"{_NAME}: expected dense features, got a sparse matrix of shape {features.shape}; do "
-            "reduce it first: sklearn.decomposition.TruncatedSVD."
-        )
+    check_kind(features, _NAME)
     features = detached(features)
     index = names = None
     if hasattr(features, "iloc"):
@@ -43,6 +40,25 @@ def open_features(features: Any) -> dict[str, Any]:
             "array.reshape(1, -1) if it contains a single sample."
         )
     return {"features": features, "index": index, "feature_names": names}
+
+
+def check_kind(features: Any, name: str) -> None:
+    """Raise ValueError for sparse matrices, and for dask's where the number of rows is unknown."""
+    if sparse.issparse(features):
+        raise ValueError(
+            f"{name}: expected dense features, got a sparse matrix of shape {features.shape}; do "
+            "reduce it first: sklearn.decomposition.TruncatedSVD."
+        )
+    if hasattr(features, "to_dask_array"):
+        raise ValueError(
+            f"{name}: expected an array, got a DataFrame of dask; do call "
+            "X.to_dask_array(lengths=True)."
+        )
+    if is_dask(features) and np.isnan(features.shape).any():
+        raise ValueError(
+            f"{name}: expected a dask array of known chunk sizes, got shape {features.shape}; do "
+            "call X.compute_chunk_sizes() first."
+        )
 
 
 def open_rows(key: Any, n: int) -> slice | np.ndarray:
@@ -124,20 +140,22 @@ def check_length(values: Any, n: int, field: str) -> None:
 
 def check_proba(proba: Any, n: int, n_classes: int, name: str) -> np.ndarray:
     """Class probabilities of shape (n, C), float32 or float64 on the host; ValueError otherwise."""
+    if is_dask(proba):
+        check_kind(proba, name)
+        proba = in_chunks(proba)
     proba = _as_float(proba)
     if proba.shape != (n, n_classes):
         raise ValueError(
             f"{name}: expected proba of shape {(n, n_classes)} (rows, classes), got "
             f"{proba.shape}; do pass one column for each of the classes."
         )
-    sums = proba.sum(axis=1, dtype=np.float64)
-    # NaN makes the comparison false, so that this also finds it.
-    good = (np.abs(sums - 1) <= SUM_TOLERANCE) & (proba.min(axis=1, initial=1) >= 0)
+    good = map_rows(_is_distribution, proba)
     if not good.all():
         row = int(np.argmin(good))
+        found = few_rows(proba, slice(row, row + 1))[0]
         raise ValueError(
             f"{name}: expected rows of proba that are finite, not negative and sum to 1, got "
-            f"{short(proba[row])} in row {row}; do normalise each row."
+            f"{short(found)} in row {row}; do normalise each row."
         )
     return proba
 
@@ -233,7 +251,7 @@ def _label_codes(fields, n, n_classes):
     if status is None:
         return codes
     if proba is not None:
-        codes = np.where((codes < 0) | (status == UNKNOWN), proba.argmax(axis=1), codes)
+        codes = np.where((codes < 0) | (status == UNKNOWN), best_class(proba), codes)
     without = (codes < 0) & (status != UNKNOWN)
     if without.any():
         row = int(np.argmax(without))
@@ -257,8 +275,15 @@ def _to_numbers(features):
         ) from error
 
 
+def _is_distribution(proba):
+    """Whether each row is not negative and sums to 1."""
+    sums = proba.sum(axis=1, dtype=np.float64)
+    # NaN makes the comparison false, so that this also finds it.
+    return (np.abs(sums - 1) <= SUM_TOLERANCE) & (proba.min(axis=1, initial=1) >= 0)
+
+
 def _as_float(values):
-    values = to_numpy(values)
+    values = on_host(values)
     if values.dtype in (np.float32, np.float64):
         return values
     return values.astype(np.float32 if values.dtype == np.float16 else np.float64)

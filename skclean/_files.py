@@ -1,14 +1,23 @@
 """Files that are whole or not there."""
 
+import errno
 import os
+import platform
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import stat
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -19,22 +28,134 @@ def replacing(path: Any) -> Iterator[Path]:
     ----------
     path : path-like
         The file to be. One that is there stays as it is until the new one is complete, and where
-        writing fails.
+        writing fails; the new one gets its permissions.
 
     Yields
     ------
     pathlib.Path
         In the same folder; nothing is there yet.
+
+    Raises
+    ------
+    OSError
+        Naming the file, where the disk is full or the folder cannot be written to.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    temporary = scratch_path(path)
     try:
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        with naming(path, temporary):
+            yield temporary
+            finish(path, temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    remove_scratch(path)
+
+
+def finish(path: Path, temporary: Path) -> None:
+    """Bring a complete file to the disk, with the permissions of the one whose place it takes."""
+    if path.exists():
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+    with temporary.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def rename_all(files: Mapping[Path, Path]) -> None:
+    """Give complete files their names, all of them or none.
+
+    Parameters
+    ----------
+    files : dict of Path to Path
+        The name of each file to be, and its temporary one.
+
+    Raises
+    ------
+    OSError
+        Naming the file that failed; those before it are again what they were.
+    """
+    with ExitStack() as removed, ExitStack() as undo:
+        for path, temporary in files.items():
+            backup = _backup(path)
+            if backup is not None:
+                removed.callback(backup.unlink, missing_ok=True)
+            undo.callback(_put_back, path, backup)
+            with naming(path, temporary):
+                temporary.replace(path)
+        undo.pop_all()
+
+
+def _backup(path):
+    """Another name of a file that is there, else None."""
+    if not path.exists():
+        return None
+    backup = scratch_path(path)
+    try:
+        os.link(path, backup)
+    except OSError:
+        # Not every file system has links.
+        shutil.copy2(path, backup)
+    return backup
+
+
+def _put_back(path, backup):
+    if backup is None:
+        path.unlink(missing_ok=True)
+    else:
+        backup.replace(path)
+
+
+def scratch_path(path: Path) -> Path:
+    """A hidden name beside a file, in which this process is named."""
+    return path.with_name(f".{path.name}.{_home()}-{os.getpid()}-{secrets.token_hex(3)}")
+
+
+def remove_scratch(path: Path) -> None:
+    """Remove what processes of this machine that were killed have left of writing a file."""
+    left = re.compile(rf"\.+{re.escape(path.name)}(\.[0-9a-f]{{8}}-\d+-[0-9a-f]{{6}})+")
+    with suppress(OSError):
+        for name in os.listdir(path.parent):
+            if name.startswith(".") and left.fullmatch(name):
+                home, pid, _ = name.rsplit(".", 1)[1].split("-")
+                if home == _home() and not _lives(int(pid)):
+                    path.with_name(name).unlink(missing_ok=True)
+
+
+@cache
+def _home():
+    """Eight digits that tell machines, and containers that see other processes, apart."""
+    try:
+        processes = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        processes = 0
+    return f"{zlib.crc32(f'{platform.node()} {processes}'.encode()):08x}"
+
+
+def _lives(pid):
+    if os.name != "posix":
+        # There a signal of 0 would end the process.
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+@contextmanager
+def naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Errors of writing to a temporary file become OSErrors that name the file that it is to be."""
+    try:
+        yield
+    except Exception as error:
+        name = getattr(error, "filename", None)
+        # safetensors, which is written in Rust, tells the number in its message alone.
+        told = re.search(r"\(os error (\d+)\)", str(error))
+        number = getattr(error, "errno", None) or (int(told[1]) if told else None)
+        if number and (str(name) == str(temporary) or (name is None and number in _FULL)):
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 @contextmanager
@@ -60,6 +181,7 @@ def array_output(out: Any, shape: tuple[int, ...], dtype: str, name: str) -> Ite
     elif isinstance(out, str | os.PathLike):
         with replacing(out) as temporary:
             features = open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+            _allocate(temporary)
             yield features
             features.flush()
     else:
@@ -71,3 +193,15 @@ def array_output(out: Any, shape: tuple[int, ...], dtype: str, name: str) -> Ite
                 f"numpy.empty({shape}, numpy.{dtype}), or name a file."
             )
         yield out
+
+
+def _allocate(path):
+    """Take the room on the disk: where it is full, writing to a mapped file ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as stream:
+            try:
+                os.posix_fallocate(stream.fileno(), 0, os.path.getsize(path))
+            except OSError as error:
+                # Not every file system can.
+                if error.errno in _FULL:
+                    raise

@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+#: What modules of the neural extra import at their top.
+_NEURAL = ("torch",)
+
 
 def import_optional(module: str, extra: str) -> ModuleType:
     """Import a module that an extra installs.
@@ -13,7 +16,8 @@ def import_optional(module: str, extra: str) -> ModuleType:
     Parameters
     ----------
     module : str
-        Dotted name of the module, such as ``"torch"`` or ``"matplotlib.pyplot"``.
+        Dotted name of the module, such as ``"torch"`` or ``"matplotlib.pyplot"``, or of one of
+        skclean's own that imports torch.
     extra : str
         The extra of skclean that installs it, such as ``"neural"``.
 
@@ -31,13 +35,13 @@ def import_optional(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        top = module.partition(".")[0]
-        if error.name is None or error.name.partition(".")[0] != top:
+        own, top = module.partition(".")[0], (error.name or "").partition(".")[0]
+        if top not in (_NEURAL if own == "skclean" else (own,)):
             raise
         raise ImportError(
             f"skclean: expected {top!r} to be installed, got no such module; do "
             f'`pip install "skclean[{extra}]"`.',
-            name=module,
+            name=error.name if own == "skclean" else module,
         ) from error
 
 
@@ -54,13 +58,14 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     Returns
     -------
     callable
-        From a name to its value; raises AttributeError for names that are not in `homes`.
+        From a name to its value; raises AttributeError for names that are not in `homes`, and
+        ImportError with the pip command for those that need torch, where it is missing.
     """
 
     def get(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(homes[name]), name)
+        value = getattr(import_optional(homes[name], "neural"), name)
         setattr(sys.modules[package], name, value)
         return value
 

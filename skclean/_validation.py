@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils import _safe_indexing as take_any_rows
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import _check_n_features, validate_data
 
 from skclean import _labels
-from skclean._array import array_namespace, blocks, detached, is_numpy, to_numpy
-from skclean._fields import check_trusted
+from skclean._array import array_namespace, detached, is_dask, is_numpy, to_numpy
+from skclean._blocks import all_finite, in_chunks
+from skclean._fields import check_kind, check_trusted
 from skclean._labels import short, shown
 from skclean.samples import LabelledSamples
 
@@ -94,10 +94,11 @@ def open_features(X: Any, *, estimator: Any, reset: bool) -> Any:
     name = type(estimator).__name__
     contained = isinstance(X, LabelledSamples)
     features = X.features if contained else X
-    if sparse.issparse(features):
+    check_kind(features, name)
+    if contained and not X.n_features and X.inputs is not None:
         raise ValueError(
-            f"{name}: expected dense features, got a sparse matrix of shape {features.shape}; do "
-            "reduce it first: sklearn.decomposition.TruncatedSVD."
+            f"{name}: expected features, got a container of inputs but no features; do put "
+            "SSLFeaturizer first, or pass embeddings as features. Found array with 0 feature(s)."
         )
     if not is_numpy(features):
         features = _check_device_features(detached(features), name, at_least=int(reset))
@@ -315,8 +316,8 @@ def _check_device_features(features, name, at_least):
         )
     if features.dtype not in (xp.float32, xp.float64):
         features = xp.astype(features, xp.float32)
-    if not all(bool(xp.all(xp.isfinite(features[rows, ...]))) for rows in blocks(shape[0])):
+    if not all_finite(features):
         raise ValueError(
             f"{name}: expected finite features, got NaN or inf; do impute or drop those rows."
         )
-    return features
+    return in_chunks(features) if is_dask(features) else features

@@ -6,7 +6,9 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skclean._array import take_rows
+from skclean._array import is_dask, take_rows
+from skclean._blocks import held, joined_rows
+from skclean._device import to_device
 from skclean._fields import KEPT, STATUSES, TRUSTED, UNKNOWN
 from skclean._output import TransformsSamples
 from skclean._validation import check_groups, open_samples
@@ -51,7 +53,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
       state. `classes` are those of the fit.
 
     Where the labels of `fit` may have missing values of their own kind, the subclass has a
-    parameter ``missing_label``.
+    parameter ``missing_label``; where the user may choose a device, a parameter ``device``.
 
     Attributes
     ----------
@@ -76,6 +78,8 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
     _parameter_constraints: dict = {}
     #: Whether clean_proba are probabilities, so that their sum is a number of labels.
     _tells_how_many = True
+    #: Whether all is done in passes over the rows, so that dask arrays are understood.
+    _in_passes = True
 
     def fit(self, X: Any, y: Any = None, *, trusted: Any = None, groups: Any = None) -> Self:
         """Learn which labels are wrong.
@@ -83,7 +87,9 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         Parameters
         ----------
         X : LabelledSamples, array or DataFrame of shape (n, d)
-            Features, or a container of features and given labels.
+            Features, or a container of features and given labels. Of a dask array, chunked by rows,
+            every pass is run by the scheduler that is current, and never are all rows in one place:
+            the result has dask arrays as `features` and `proba`.
         y : array-like of shape (n,) or None
             The given labels. With a container that carries labels they must agree with those.
         trusted : array-like of bool of shape (n,) or None
@@ -170,9 +176,10 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         new = np.flatnonzero(seen < 0)
         if not len(new):
             return samples._replace(**self._results(samples, seen))
-        judged = self._transform_samples(samples if len(new) == len(seen) else samples[new])
+        rows = samples if len(new) == len(seen) else samples[new]
+        judged = self._transform_samples(self._on_device(rows))
         if len(new) == len(seen):
-            return judged
+            return judged._replace(features=samples.features)
         old = np.flatnonzero(seen >= 0)
         parts = [(old, self._results(samples[old], seen[old])), (new, judged._as_dict())]
         return samples._replace(**_merge(parts, len(seen)))
@@ -202,7 +209,10 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
             )
         flagged = ~np.isin(rows.status_codes, (KEPT, TRUSTED))
         informative = getattr(self, "informative_", True)
-        return audit_labels(self.clean_proba_, flagged, rows.given, self.classes_, informative)
+        doubted = getattr(self, "_doubted_share", 0.0)
+        return audit_labels(
+            self.clean_proba_, flagged, rows.given, self.classes_, informative, doubted
+        )
 
     def _fit(self, X, y, trusted, groups):
         self._validate_params()
@@ -216,6 +226,8 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
             require_labels=True,
         )
         groups = check_groups(groups, len(samples), self)
+        self._check_dask(samples, groups)
+        host, samples = samples.features, self._on_device(samples)
         purified = _judge_readable(samples, self._fit_samples, groups)
         self.classes_ = purified.classes
         self.label_distributions_ = purified.proba
@@ -236,7 +248,26 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         if read is not None:
             features, index = take_rows(features, read), purified[read]
         self._rows, self._read = RowIndex(features, _outcomes(index), index.given), read
-        return purified
+        return purified._replace(features=host)
+
+    def _on_device(self, samples):
+        name, device = type(self).__name__, getattr(self, "device", None)
+        return samples._replace(features=to_device(samples.features, device, name))
+
+    def _check_dask(self, samples, groups):
+        name, unread = type(self).__name__, samples.readable is not None
+        if not (is_dask(samples.features) or is_dask(samples.proba)):
+            return
+        if not self._in_passes:
+            raise ValueError(
+                f"{name}: expected an array in memory, as rows are drawn at random, got a dask "
+                "array; do X.compute() where it fits, or use TransitionCleaner."
+            )
+        if groups is not None or unread:
+            raise ValueError(
+                f"{name}: expected no {'readable mask' if unread else 'groups'} beside a dask "
+                "array, got one; do leave those rows out, or X.compute() where it fits."
+            )
 
     def _trust_changed(self, samples, seen):
         """Mask of the rows that are trusted now and were not in the fit, or the reverse."""
@@ -248,7 +279,12 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
 
     def _results(self, samples, rows):
         """What the fit found for its `rows`, which come again as `samples`."""
-        fields = self._purified[rows]._as_dict()
+        fitted = self._purified
+        if not np.array_equal(rows, np.arange(len(fitted))):
+            fitted = fitted[rows]
+        fields = fitted._as_dict()
+        if not is_dask(samples.features):
+            fields["proba"] = held(fields["proba"])
         if samples.weight is not None and not self._sets_weight:
             fields["weight"] = samples.weight
         return {field: fields[field] for field in _RESULT_FIELDS}
@@ -308,11 +344,16 @@ def _merge(parts, n):
     merged = {}
     for field in _RESULT_FIELDS:
         values = [fields[field] for _, fields in parts]
-        held = [v for v in values if v is not None]
-        if not held:
+        present = [v for v in values if v is not None]
+        if not present:
             merged[field] = None
             continue
-        out = np.empty((n, *held[0].shape[1:]), dtype=np.result_type(*held))
+        if any(is_dask(v) for v in present):
+            merged[field] = joined_rows(
+                [(rows, v) for (rows, _), v in zip(parts, values, strict=True)]
+            )
+            continue
+        out = np.empty((n, *present[0].shape[1:]), dtype=np.result_type(*present))
         for (rows, _), value in zip(parts, values, strict=True):
             out[rows] = _ABSENT[field] if value is None else value
         merged[field] = out

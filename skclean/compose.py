@@ -15,7 +15,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from skclean._array import take_rows
+from skclean._array import is_dask, take_rows
+from skclean._blocks import own_column
 from skclean._fields import CORRECTED, PREDICTED, TRUSTED
 from skclean._labels import shown
 from skclean._output import TransformsSamples
@@ -349,7 +350,7 @@ def _label_weight(samples, codes):
         replaced = np.isin(samples.status_codes, (CORRECTED, PREDICTED))
         right = samples.right_proba
         if right is None and samples.proba is not None:
-            right = samples.proba[np.arange(len(codes)), codes]
+            right = own_column(samples.proba, np.maximum(codes, 0))
         if right is not None:
             weight = np.where(replaced, right, weight)
         weight = np.where(samples.status_codes == TRUSTED, 1.0, weight)
@@ -363,6 +364,11 @@ def _soft_training_data(samples):
         raise ValueError(
             "PurifiedClassifier: expected proba in the container for use='soft', got none; do put "
             "a cleaner that gives it before this step, or set use='labels'."
+        )
+    if is_dask(samples.proba):
+        raise ValueError(
+            "PurifiedClassifier: expected proba in memory for use='soft', got a dask array; do "
+            "purify X.compute() where it fits, or set use='labels'."
         )
     known = np.flatnonzero(samples.known)
     proba = samples.proba[known]

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from skclean import _fields, _labels
-from skclean._array import is_host, take_rows, to_numpy
+from skclean._array import is_dask, is_host, take_rows, to_numpy
+from skclean._blocks import best_class, map_rows
 from skclean._fields import STATUSES
 from skclean.exceptions import LabelsDroppedWarning
 
@@ -41,8 +42,8 @@ class LabelledSamples:
     Parameters
     ----------
     features : array or DataFrame of shape (n, d)
-        NumPy, CuPy or torch. Lists and DataFrames become NumPy arrays; the index and the column
-        names of a DataFrame are kept.
+        NumPy, CuPy, torch or dask (chunked by rows, with `proba` of dask too). Lists and DataFrames
+        become NumPy arrays; the index and the column names of a DataFrame are kept.
     y : array-like of shape (n,) or None
         The given labels, in the user's classes, with missing values.
     classes : array-like of shape (C,) or None
@@ -265,7 +266,7 @@ class LabelledSamples:
             return self.label_codes
         if self.proba is None:
             return self._require(self.given)
-        best = self.proba.argmax(axis=1)
+        best = best_class(self.proba)
         return best if self.given is None else np.where(self.given < 0, best, self.given)
 
     def _given_codes(self):
@@ -365,8 +366,9 @@ class LabelledSamples:
             if codes is not None:
                 fields[field] = np.where(codes < 0, -1, places[codes])
         if self.proba is not None:
-            fields["proba"] = np.zeros((len(self), len(classes)), dtype=self.proba.dtype)
-            fields["proba"][:, places] = self.proba
+            columns = np.zeros((len(self.classes), len(classes)), dtype=self.proba.dtype)
+            columns[np.arange(len(places)), places] = 1
+            fields["proba"] = map_rows(lambda proba: proba @ columns, self.proba)
         return self._new(fields)
 
     # What scikit-learn asks of an array
@@ -403,6 +405,11 @@ class LabelledSamples:
         return self._new(fields)
 
     def __array__(self, dtype=None, copy=None):
+        if is_dask(self.features):
+            raise TypeError(
+                f"{_NAME}: expected features in memory, got a dask array of shape {self.shape}; "
+                "where it fits, do samples.with_features(samples.features.compute())."
+            )
         if not is_host(self.features):
             raise TypeError(
                 f"{_NAME}: expected features on the host, got {type(self.features)} on a device; "
@@ -428,13 +435,18 @@ class LabelledSamples:
 
     # To look at
 
-    def to_frame(self, features: bool = False) -> Any:
+    def to_frame(self, features: bool = False, *, cleanlab: bool = False) -> Any:
         """The label fields as a pandas DataFrame, one row a sample.
 
         Parameters
         ----------
         features : bool, default=False
             Whether the features come along, as columns of their own names, else x0, x1, ...
+        cleanlab : bool, default=False
+            Whether columns named as cleanlab names them come last: is_label_issue (a given label
+            that was not kept), label_quality and the same as label_score (`clean_proba`, else the
+            given label's `proba`; NaN without a given label), given_label and predicted_label
+            (class of greatest `proba`).
 
         Returns
         -------
@@ -448,10 +460,66 @@ class LabelledSamples:
         ------
         ImportError
             If pandas is not installed: ``pip install skclean[report]``.
+        ValueError
+            If cleanlab's columns are asked for and no cleaner has judged given labels.
         """
         from skclean._frame import samples_to_frame
 
-        return samples_to_frame(self, features)
+        return samples_to_frame(self, features, cleanlab)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        features: Any,
+        *,
+        label: Any = None,
+        trusted: Any = None,
+        weight: Any = None,
+        inputs: Any = None,
+        classes: Any = None,
+        missing_label: Any = "auto",
+    ) -> "LabelledSamples":
+        """A container out of columns of a DataFrame, whose index it keeps.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            With columns of any dtype of pandas, also nullable, categorical and of pyarrow; or a
+            table with ``to_pandas()``, such as pyarrow's.
+        features : list of column names, or str
+            The columns of features, of numbers; a str names one column, whose values may be lists
+            of numbers, or else is the prefix of all columns of features. float32 stays, all other
+            numbers become float64, and missing ones NaN.
+        label : column name or None
+            Of the given labels. None, NaN and pandas.NA are missing labels.
+        trusted : column name or None
+            Of booleans; missing ones are False.
+        weight, inputs : column name or None
+            Of numbers, and of what the features were computed from, e.g. texts or paths.
+        classes, missing_label
+            As in the constructor.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed: ``pip install skclean[report]``.
+        ValueError
+            If a column is not there or holds other values, and as the constructor.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skclean.samples import LabelledSamples
+        >>> frame = pd.DataFrame({"x0": [0.0, 1.0], "x1": [2.0, 3.0], "animal": ["cat", None]})
+        >>> LabelledSamples.from_frame(frame, "x", label="animal")
+        LabelledSamples(2 rows, 2 features, float64; 1 classes; given: 1, missing: 1)
+        """
+        from skclean._frame import fields_of_frame
+
+        fields = fields_of_frame(frame, features, label, trusted, weight, inputs)
+        kept = {name: fields.pop(name) for name in ("index", "feature_names")}
+        return cls(**fields, classes=classes, missing_label=missing_label)._replace(**kept)
 
     def __repr__(self) -> str:
         width = " x ".join(str(size) for size in self.shape[1:])
@@ -468,3 +536,8 @@ class LabelledSamples:
         if held:
             parts.append("with " + ", ".join(held))
         return f"{_NAME}({'; '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        from skclean._html import samples_html
+
+        return samples_html(self)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from skclean._array import array_namespace, is_numpy, take_rows
-from skclean._validation import HasMethods, Interval
+from skclean._validation import HasMethods, Interval, StrOptions
 from skclean.base import BaseCleaner
 from skclean.evidence.fit import fit_evidence
 
@@ -21,6 +21,7 @@ class EvidenceCleaner(BaseCleaner):
         "missing_label": "no_validation",
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
+        "device": [StrOptions({"cpu", "cuda"}), None],
     }
 
     def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:

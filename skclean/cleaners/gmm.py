@@ -4,7 +4,8 @@ import warnings
 
 import numpy as np
 
-from skclean._array import take_rows, to_numpy
+from skclean._array import take_rows
+from skclean._blocks import on_host
 from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.loss_mixture import (
@@ -45,6 +46,9 @@ class GMMCleaner(EvidenceCleaner):
         Shuffles the folds of `cv`.
     n_jobs : int or None, default=None
         Processes for the folds of `cv`.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -103,6 +107,7 @@ class GMMCleaner(EvidenceCleaner):
         missing_label="auto",
         random_state=0,
         n_jobs=None,
+        device=None,
     ):
         self.threshold = threshold
         self.estimator = estimator
@@ -111,6 +116,7 @@ class GMMCleaner(EvidenceCleaner):
         self.missing_label = missing_label
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.device = device
 
     def _assess(self, given, proba):
         return self._fit_mixture(cross_entropy(proba, given), given)[1]
@@ -155,7 +161,7 @@ class GMMCleaner(EvidenceCleaner):
         if samples.trusted is not None:
             clean[samples.trusted], status[samples.trusted] = 1, TRUSTED
         return samples.with_labels(
-            proba=to_numpy(proba), status=status, clean_proba=clean, right_proba=None
+            proba=on_host(proba), status=status, clean_proba=clean, right_proba=None
         )
 
 

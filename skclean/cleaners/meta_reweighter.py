@@ -68,6 +68,9 @@ class MetaReweighter(BaseCleaner):
         What marks a missing label in `y`, as in `LabelledSamples`.
     random_state : int, RandomState instance or None, default=0
         Draws batches, noise and mixtures.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -129,6 +132,7 @@ class MetaReweighter(BaseCleaner):
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "missing_label": "no_validation",
         "random_state": ["random_state"],
+        "device": [StrOptions({"cpu", "cuda"}), None],
     }
 
     def __init__(
@@ -144,6 +148,7 @@ class MetaReweighter(BaseCleaner):
         batch_size=100,
         missing_label="auto",
         random_state=0,
+        device=None,
     ):
         self.threshold = threshold
         self.hidden_layer_size = hidden_layer_size
@@ -155,6 +160,9 @@ class MetaReweighter(BaseCleaner):
         self.batch_size = batch_size
         self.missing_label = missing_label
         self.random_state = random_state
+        self.device = device
+
+    _in_passes = False
 
     def _fit_samples(self, samples, groups):
         X, n, trusted = samples.features, len(samples), _mask(samples)

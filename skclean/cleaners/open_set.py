@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, blocks, from_numpy, to_numpy
+from skclean._array import array_namespace, to_numpy
+from skclean._blocks import best_class, map_rows, on_host, own_column
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.open_set import fit_open_set, lowest_quarter
@@ -45,6 +46,9 @@ class OpenSetFilter(EvidenceCleaner):
         Shuffles the folds of `cv`.
     n_jobs : int or None, default=None
         Processes for the folds of `cv`.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -94,6 +98,7 @@ class OpenSetFilter(EvidenceCleaner):
         missing_label="auto",
         random_state=0,
         n_jobs=None,
+        device=None,
     ):
         self.threshold = threshold
         self.estimator = estimator
@@ -101,6 +106,7 @@ class OpenSetFilter(EvidenceCleaner):
         self.missing_label = missing_label
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.device = device
 
     def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:
         """Probability that each row belongs to a class, by the probabilities of any classifier.
@@ -181,10 +187,10 @@ class OpenSetFilter(EvidenceCleaner):
         given = samples._given_codes()
         codes = samples.label_codes if samples.purified else given
         if samples.proba is None or not samples.purified:
-            soft = to_numpy(proba)
+            soft = on_host(proba)
         else:
             soft = samples.proba
-        codes = np.where(codes < 0, soft.argmax(axis=1), codes)
+        codes = np.where(codes < 0, best_class(soft), codes)
         if samples.status_codes is None:
             status = np.where(codes == given, KEPT, CORRECTED).astype(np.int8)
             status[given < 0] = PREDICTED
@@ -203,15 +209,14 @@ class OpenSetFilter(EvidenceCleaner):
 
 def _size(scores):
     """Log sum_c s_c^2 of rows (n, C), shape (n,)."""
-    xp, n = array_namespace(scores), scores.shape[0]
-    size = np.empty(n)
-    for rows in blocks(n):
-        size[rows] = to_numpy(xp.sum(xp.astype(scores[rows, ...], xp.float64) ** 2, axis=1))
-    return np.log(np.maximum(size, _TINY))
+
+    def energy(scores):
+        xp = array_namespace(scores)
+        return to_numpy(xp.sum(xp.astype(scores, xp.float64) ** 2, axis=1))
+
+    return np.log(np.maximum(map_rows(energy, scores), _TINY))
 
 
 def _own(proba, given):
     """Probability (n,) of the given labels."""
-    xp = array_namespace(proba)
-    own = xp.take_along_axis(proba, from_numpy(given[:, None], proba), axis=1)[:, 0]
-    return to_numpy(own).astype(np.float64)
+    return to_numpy(own_column(proba, given)).astype(np.float64)

@@ -11,14 +11,13 @@ from sklearn.utils import check_random_state
 from skclean._array import (
     array_namespace,
     beside,
-    blocks,
     cast_like,
     detached,
-    device,
     from_numpy,
     take_rows,
     to_numpy,
 )
+from skclean._blocks import all_finite, map_rows, own_column
 from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._validation import Interval, StrOptions
 from skclean.cleaners._evidence import EvidenceCleaner
@@ -97,6 +96,9 @@ class PrototypeCleaner(EvidenceCleaner):
         Starts projector and prototypes, orders the rows, shuffles the folds of `cv`.
     n_jobs : int or None, default=None
         Processes for the folds of `cv`.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -174,6 +176,7 @@ class PrototypeCleaner(EvidenceCleaner):
         missing_label="auto",
         random_state=0,
         n_jobs=None,
+        device=None,
     ):
         self.threshold = threshold
         self.estimator = estimator
@@ -192,6 +195,7 @@ class PrototypeCleaner(EvidenceCleaner):
         self.missing_label = missing_label
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.device = device
 
     def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:
         """Scores of the given labels by prototypes that are trained on, from call to call.
@@ -232,8 +236,7 @@ class PrototypeCleaner(EvidenceCleaner):
                 f"{name}: expected features of shape ({len(given)}, d), got "
                 f"{tuple(features.shape)}; do pass one row for each given label."
             )
-        xp = array_namespace(features)
-        if not all(bool(xp.all(xp.isfinite(features[rows, ...]))) for rows in blocks(len(given))):
+        if not all_finite(features):
             raise ValueError(
                 f"{name}: expected finite features, got NaN or infinity; do check the network."
             )
@@ -336,6 +339,8 @@ class PrototypeCleaner(EvidenceCleaner):
             )
         return mixture, mixture.clean_proba(loss, given)
 
+    _in_passes = False
+
     def _fit_samples(self, samples, groups):
         self._fit_evidence(samples, groups)
         proba = self._evidence_proba(self.evidence_.scores)
@@ -353,11 +358,12 @@ class PrototypeCleaner(EvidenceCleaner):
 
     def _evidence_proba(self, scores):
         """Class probabilities of the evidence, float32, where its scores are."""
-        xp = array_namespace(scores)
-        proba = xp.empty(tuple(scores.shape), dtype=xp.float32, device=device(scores))
-        for rows in blocks(scores.shape[0]):
-            proba[rows, ...] = xp.astype(self.evidence_.proba(scores[rows, ...]), xp.float32)
-        return proba
+
+        def proba(scores):
+            xp = array_namespace(scores)
+            return xp.astype(self.evidence_.proba(scores), xp.float32)
+
+        return map_rows(proba, scores)
 
     def _purify(self, samples, proba, new=False):
         """Verdicts by the trained prototypes."""
@@ -389,25 +395,27 @@ def loss_of_given(proba: Any, given: np.ndarray, prior: np.ndarray | None = None
     -------
     ndarray of shape (n,), float64
     """
-    xp, loss = array_namespace(proba), np.empty(len(given))
-    codes = from_numpy(given[:, None], proba)
-    prior = xp.astype(from_numpy(np.ones(1) if prior is None else prior, proba), xp.float64)
-    for rows in blocks(len(given)):
-        part = xp.astype(proba[rows, ...], xp.float64) / prior
-        chosen = xp.take_along_axis(part, codes[rows, ...], axis=1)[:, 0] / xp.sum(part, axis=1)
-        loss[rows] = to_numpy(-xp.log(xp.clip(chosen, 1e-12, None)))
-    return loss
+    prior = np.ones(1) if prior is None else prior
+
+    def loss(proba, given):
+        xp = array_namespace(proba)
+        part = xp.astype(proba, xp.float64) / xp.astype(from_numpy(prior, proba), xp.float64)
+        chosen = own_column(part, given) / xp.sum(part, axis=1)
+        return to_numpy(-xp.log(xp.clip(chosen, 1e-12, None)))
+
+    return map_rows(loss, proba, given)
 
 
 def _together(model: Prototypes, features, proba):
     """Normalised geometric mean of the evidence and the softmax of the prototypes, (n, C)."""
-    out = np.empty(tuple(proba.shape), dtype=np.float32)
-    for rows in blocks(len(out)):
-        part = proba[rows, ...]
-        scores, xp = model.raw_scores(features[rows, ...], part), array_namespace(part)
+
+    def together(features, proba):
+        scores, xp = model.raw_scores(features, proba), array_namespace(proba)
         # The softmax of the sum of the halved logarithms; what normalises each of them cancels.
-        out[rows] = to_numpy(softmax((scores + xp.log(xp.clip(part, 1e-12, None))) / 2, axis=1))
-    return out
+        both = softmax((scores + xp.log(xp.clip(proba, 1e-12, None))) / 2, axis=1)
+        return to_numpy(both).astype(np.float32, copy=False)
+
+    return map_rows(together, features, proba)
 
 
 def _shapes(params):

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skclean._array import array_namespace, blocks, cast_like, take_rows, to_numpy
+from skclean._array import array_namespace, cast_like, take_rows
+from skclean._blocks import few_rows, map_rows, on_host
 from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._validation import Interval
 from skclean.cleaners._evidence import EvidenceCleaner
@@ -57,6 +58,9 @@ class RankingCleaner(EvidenceCleaner):
         Shuffles the folds of `cv`.
     n_jobs : int or None, default=None
         Processes for the folds of `cv`.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -118,6 +122,7 @@ class RankingCleaner(EvidenceCleaner):
         missing_label="auto",
         random_state=0,
         n_jobs=None,
+        device=None,
     ):
         self.confidence = confidence
         self.min_share = min_share
@@ -127,6 +132,7 @@ class RankingCleaner(EvidenceCleaner):
         self.missing_label = missing_label
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.device = device
 
     def _assess(self, given, proba):
         scores, model = log_proba(proba), None
@@ -150,8 +156,8 @@ class RankingCleaner(EvidenceCleaner):
         if trusted is not None and trusted.any():
             sure = np.flatnonzero(trusted)
             self.judges_ = fit_trusted_judges(
-                take_rows(samples.features, sure),
-                take_rows(scores, sure),
+                few_rows(samples.features, sure),
+                few_rows(scores, sure),
                 given[sure],
                 None if groups is None else groups[sure],
             )
@@ -186,7 +192,7 @@ class RankingCleaner(EvidenceCleaner):
         if samples.trusted is not None:
             clean[samples.trusted], status[samples.trusted] = 1, TRUSTED
         return samples.with_labels(
-            proba=to_numpy(proba), status=status, clean_proba=clean, right_proba=None
+            proba=on_host(proba), status=status, clean_proba=clean, right_proba=None
         )
 
 
@@ -206,9 +212,10 @@ def _agreement(model, scores, proba, given):
     given = np.maximum(given, 0)
     if model is None:
         return agreement(proba, given)
-    own, share = np.empty(len(given)), np.empty(len(given))
-    for rows in blocks(len(given)):
-        clean = model.class_proba(scores[rows, ...])
+
+    def both(scores, given):
+        clean = model.class_proba(scores)
         likely = array_namespace(clean).matmul(clean, cast_like(model.transition, clean))
-        own[rows], share[rows] = agreement(likely, given[rows])
-    return own, share
+        return agreement(likely, given)
+
+    return map_rows(both, scores, given)

@@ -5,9 +5,11 @@ from numbers import Integral, Real
 import numpy as np
 
 from skclean._array import take_rows, to_numpy
+from skclean._blocks import map_rows, on_host, own_column, put_rows
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._validation import Interval
 from skclean.cleaners._evidence import EvidenceCleaner
+from skclean.decision.summary import settled
 from skclean.decision.transition import fit_supported, fit_transition
 from skclean.evidence.fit import log_proba
 
@@ -48,6 +50,9 @@ class TransitionCleaner(EvidenceCleaner):
         Shuffles the folds of `cv`.
     n_jobs : int or None, default=None
         Processes for the folds of `cv`.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -106,6 +111,7 @@ class TransitionCleaner(EvidenceCleaner):
         missing_label="auto",
         random_state=0,
         n_jobs=None,
+        device=None,
     ):
         self.threshold = threshold
         self.estimator = estimator
@@ -116,16 +122,18 @@ class TransitionCleaner(EvidenceCleaner):
         self.missing_label = missing_label
         self.random_state = random_state
         self.n_jobs = n_jobs
+        self.device = device
 
     def _assess(self, given, proba):
         scores = log_proba(proba)
         _, gamma = fit_transition(scores, given, max_iter=self.max_iter, tol=self.tol)
-        return to_numpy(gamma)[np.arange(len(given)), given]
+        return to_numpy(own_column(gamma, given))
 
     def _fit_samples(self, samples, groups):
         posterior, weight = self._fit_first(samples, groups)
         self.transition_matrix_ = self.model_.transition
         self._support = self.model_.support, self.model_.separation
+        self._doubted_share = self._doubted(samples.given)
         self.log_likelihood_ = self.model_.log_likelihood
         self.n_iter_, self.converged_ = self.model_.n_iter, self.model_.converged
         # Posteriors of a model that was not fitted have nothing to teach.
@@ -143,10 +151,10 @@ class TransitionCleaner(EvidenceCleaner):
     def _fit_model(self, samples, transition=None):
         """Fit the noise-transition model to the evidence; the posterior (n, C) of the rows."""
         scores, labelled = self.evidence_.scores, np.flatnonzero(samples.given >= 0)
-        missing = np.flatnonzero(samples.given < 0)
+        whole = len(labelled) == len(samples)
         limits = {"max_iter": self.max_iter, "tol": self.tol}
         rows = (
-            take_rows(scores, labelled) if len(missing) else scores,
+            scores if whole else take_rows(scores, labelled),
             samples.given[labelled],
             None if samples.trusted is None else samples.trusted[labelled],
         )
@@ -156,12 +164,17 @@ class TransitionCleaner(EvidenceCleaner):
             self.model_, gamma = fit_supported(*rows, **limits)
         else:
             self.model_, gamma = fit_transition(*rows, transition=transition, **limits)
-        posterior = to_numpy(gamma)
-        if len(missing):
-            posterior = np.empty(tuple(scores.shape), dtype=posterior.dtype)
-            posterior[labelled] = to_numpy(gamma)
-            posterior[missing] = to_numpy(self.model_.class_proba(take_rows(scores, missing)))
-        return posterior
+        if not whole:
+            gamma = put_rows(self.model_.posterior(scores, samples.given), labelled, gamma)
+        return on_host(gamma)
+
+    def _doubted(self, given):
+        """Share of the labels that the evidence does not predict, if noise was not believed in."""
+        if self.model_.support > -np.inf:
+            return 0.0
+        labelled = np.flatnonzero(given >= 0)
+        proba = self.model_.class_proba(take_rows(self.evidence_.scores, labelled))
+        return float(1 - np.mean(to_numpy(own_column(proba, given[labelled]))))
 
     def _informative(self, samples):
         """Whether the evidence predicts the given labels, or the trusted ones alone."""
@@ -173,20 +186,14 @@ class TransitionCleaner(EvidenceCleaner):
     def _transform_samples(self, samples):
         scores = self.evidence_.predict(samples, type(self).__name__)
         given = samples._given_codes()
-        return self._purify(samples, to_numpy(self.model_.posterior(scores, given)), new=True)
+        return self._purify(samples, on_host(self.model_.posterior(scores, given)), new=True)
 
     def _purify(self, samples, posterior, new=False):
-        """Verdicts by the posterior (n, C), which is written to."""
-        n = len(posterior)
-        given = samples._given_codes()
+        """Verdicts by the posterior (n, C), not yet normalised, which is written to."""
+        given, certain = samples._given_codes(), np.full(len(samples), -1)
         if samples.trusted is not None:
-            trusted = np.flatnonzero(samples.trusted)
-            posterior[trusted] = 0
-            posterior[trusted, given[trusted]] = 1
-        posterior /= posterior.sum(axis=1, keepdims=True)
-        best = posterior.argmax(axis=1)
-        clean, rows = np.full(n, np.nan), np.flatnonzero(given >= 0)
-        clean[rows] = posterior[rows, given[rows]]
+            certain[samples.trusted] = given[samples.trusted]
+        posterior, best, clean = map_rows(_judge, posterior, given, certain, out=posterior)
         kept = np.nan_to_num(clean) > self.threshold
         status = np.select([kept, best != given], [KEPT, CORRECTED], default=UNKNOWN).astype(
             np.int8
@@ -201,3 +208,11 @@ class TransitionCleaner(EvidenceCleaner):
             clean_proba=clean,
             right_proba=None,
         )
+
+
+def _judge(posterior, given, certain):
+    """Probabilities (b, C), the likeliest class, and P(given), NaN where there is no label."""
+    posterior = settled(posterior, certain)
+    posterior = posterior / posterior.sum(axis=1, keepdims=True)
+    own = posterior[np.arange(len(given)), given].astype(np.float64)
+    return posterior, posterior.argmax(axis=1), np.where(given < 0, np.nan, own)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, from_numpy, take_rows, to_numpy
+from skclean._array import array_namespace, take_rows, to_numpy
+from skclean._blocks import own_column
 from skclean.linalg.mixture import TwoGaussians, fit_two_gaussians
 
 #: A class with fewer rows is judged by the mixture of all classes.
@@ -85,9 +86,9 @@ def fit_loss_mixture(loss: Any, given: np.ndarray, class_aware: bool = False) ->
 
 def cross_entropy(proba: Any, given: np.ndarray) -> Any:
     """-log p_given, shape (n,) and float64, of probabilities (n, C)."""
-    xp = array_namespace(proba)
-    chosen = xp.take_along_axis(proba, from_numpy(given[:, None], proba), axis=1)[:, 0]
-    return -xp.log(xp.clip(xp.astype(chosen, xp.float64), 1e-12, None))
+    own = own_column(proba, given)
+    xp = array_namespace(own)
+    return -xp.log(xp.clip(xp.astype(own, xp.float64), 1e-12, None))
 
 
 def effective_threshold(threshold: float, proba: np.ndarray) -> float:

@@ -27,14 +27,13 @@ import numpy as np
 from skclean._array import (
     array_namespace,
     beside,
-    blocks,
     cast_like,
-    device,
     from_numpy,
     one_hot,
     take_rows,
     to_numpy,
 )
+from skclean._blocks import map_rows, sum_blocks
 from skclean.linalg.least_squares import Ridge
 from skclean.linalg.optim import Adam, batches
 from skclean.linalg.softmax import softmax
@@ -170,9 +169,7 @@ def play(corrections: Sequence[Correction], ridge: Ridge, X: Any, given: np.ndar
     array of shape (n, C), float32
         Rows are not negative and sum to 1.
     """
-    X = beside(X, ridge.mean)
-    xp, n_classes = array_namespace(X), len(ridge.target_mean)
-    Y = xp.empty((X.shape[0], n_classes), dtype=xp.float32, device=device(X))
+    n_classes = len(ridge.target_mean)
     steps = [
         (
             None if c.shift is None else _affine(ridge, c.shift, c.shift_bias),
@@ -181,19 +178,19 @@ def play(corrections: Sequence[Correction], ridge: Ridge, X: Any, given: np.ndar
         )
         for c in corrections
     ]
-    for rows in blocks(X.shape[0]):
-        phi = ridge.features(X[rows, ...])
-        known = np.flatnonzero(given[rows] >= 0)
-        labels = one_hot(np.maximum(given[rows], 0), n_classes, phi)
+
+    def corrected(X, given):
+        phi = ridge.features(beside(X, ridge.mean))
+        xp, labels = array_namespace(phi), one_hot(np.maximum(given, 0), n_classes, phi)
         for shift, (weights, bias), rate in steps:
             if shift is not None:
                 labels = labels - xp.matmul(phi, shift[0]) - shift[1]
             p = softmax(xp.matmul(phi, weights) + bias, axis=1)
             labels = (1 - rate) * labels + rate * p
-        mask = np.isin(np.arange(phi.shape[0]), known)[:, None]
-        labels = xp.where(from_numpy(mask, phi), labels, p)
-        Y[rows, ...] = xp.astype(as_proba(labels), xp.float32)
-    return Y
+        labels = xp.where(from_numpy(given[:, None] >= 0, phi), labels, p)
+        return xp.astype(as_proba(labels), xp.float32)
+
+    return map_rows(corrected, X, given)
 
 
 def as_proba(labels: Any) -> Any:
@@ -297,18 +294,18 @@ def _affine(ridge, weights, bias):
 
 def _pass(ridge, X, noisy, weights, bias):
     """Q^T p, the mean of p, and Q^T times the gradient of the entropy: float64, on the host."""
-    xp, n_classes = array_namespace(X), weights.shape[1]
-    where = {"dtype": xp.float64, "device": device(X)}
-    products = xp.zeros((ridge.vectors.shape[0], 2 * n_classes), **where)
-    sums = xp.zeros((2 * n_classes,), **where)
+    n_classes = weights.shape[1]
     inner, constant = _affine(ridge, weights, bias)
-    for rows in blocks(X.shape[0]):
-        phi = ridge.features(X[rows, ...])
+
+    def moments(X, noisy):
+        xp, phi = array_namespace(X), ridge.features(X)
         p = softmax(xp.matmul(phi, inner) + constant, axis=1)
         both = xp.concat([p, entropy_gradient(p, xp)], axis=1)
-        both *= cast_like(noisy[rows, None], both)
-        products += xp.matmul(phi.T, both)
-        sums += xp.sum(both, axis=0)
+        both *= cast_like(noisy[:, None], both)
+        return xp.matmul(phi.T, both), xp.sum(both, axis=0)
+
+    products, sums = sum_blocks(moments, X, noisy)
+    xp = array_namespace(products)
     products -= xp.astype(ridge.mean, xp.float64)[:, None] * sums
     cross = to_numpy(xp.matmul(xp.astype(ridge.vectors, xp.float64).T, products))
     return cross[:, :n_classes], to_numpy(sums)[:n_classes] / ridge.n_rows, cross[:, n_classes:]

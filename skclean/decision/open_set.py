@@ -18,7 +18,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from skclean._array import array_namespace, blocks, cast_like, from_numpy, to_numpy
+from skclean._array import array_namespace, cast_like, from_numpy, to_numpy
+from skclean._blocks import map_rows
 
 #: Standardised signals are clipped to this, so that one row far out does not decide the fit.
 _MOST = 10.0
@@ -102,17 +103,17 @@ def lowest_quarter(
     mass : ndarray of shape (n,)
         Share of labels of which that holds: the probability for a label drawn at random.
     """
-    xp, (n, n_classes) = array_namespace(scores), scores.shape
-    low, mass = np.empty(n, dtype=bool), np.empty(n)
-    share_x = cast_like(share, scores)
-    for rows in blocks(n):
-        S = scores[rows, ...]
-        bound = xp.sort(S, axis=1)[:, max(1, n_classes // 4)]
-        own = xp.take_along_axis(S, from_numpy(given[rows, None], S), axis=1)[:, 0]
-        low[rows] = to_numpy(own < bound)
-        below = xp.astype(S < bound[:, None], S.dtype)
-        mass[rows] = to_numpy(xp.matmul(below, share_x))
-    return low, mass
+    lowest = max(1, scores.shape[1] // 4)
+
+    def judge(scores, given):
+        xp = array_namespace(scores)
+        bound = xp.sort(scores, axis=1)[:, lowest]
+        own = xp.take_along_axis(scores, from_numpy(given[:, None], scores), axis=1)[:, 0]
+        below = xp.astype(scores < bound[:, None], scores.dtype)
+        mass = to_numpy(xp.matmul(below, cast_like(share, scores)))
+        return to_numpy(own < bound), mass.astype(np.float64)
+
+    return map_rows(judge, scores, given)
 
 
 def fit_open_set(signals: np.ndarray, low: np.ndarray, mass: np.ndarray) -> OpenSetModel:

@@ -1,10 +1,11 @@
 """What a cleaner found out about a set of labels, in a few numbers."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from skclean._array import blocks
+from skclean._blocks import map_rows, sum_blocks
 
 #: Labels look clean where at most this share of them is flagged, and at most `DOUBTED_SHARE` of
 #: them is expected to be wrong.
@@ -35,7 +36,11 @@ class LabelAudit:
     worst_classes : list of tuple of (label, float)
         Up to five classes by expected share of wrong labels among the rows given that label.
     informative : bool
-        Whether the features predict the given labels at all; if not, nothing can be said.
+        Whether anything can be said: the features predict the given labels, and the rows are not
+        too few.
+    n_doubtful : float
+        Labels that the features do not predict, where the rows are too few to tell whether the
+        labels are wrong or the classes overlap; else 0.
     """
 
     n_labels: int
@@ -45,10 +50,17 @@ class LabelAudit:
     looks_clean: bool
     worst_classes: list
     informative: bool = True
+    n_doubtful: float = 0.0
 
     def __str__(self) -> str:
         """The audit in a few lines."""
         low, high = self.interval
+        if self.n_doubtful:
+            return (
+                "The rows are too few to tell wrong labels from overlapping classes: up to about "
+                f"{self.n_doubtful:.0f} of these {self.n_labels} labels may be wrong. Verified "
+                "labels, passed as trusted, or more rows would tell."
+            )
         if not self.informative:
             return (
                 f"The features do not predict these {self.n_labels} labels better than their "
@@ -66,6 +78,11 @@ class LabelAudit:
             f"{self.n_flagged} flagged.\nWorst given labels: {worst}."
         )
 
+    def _repr_html_(self) -> str:
+        from skclean._html import audit_html
+
+        return audit_html(self)
+
 
 def audit_labels(
     clean_proba: np.ndarray,
@@ -73,6 +90,7 @@ def audit_labels(
     given: np.ndarray,
     classes: np.ndarray,
     informative: bool = True,
+    doubted: float = 0.0,
 ) -> LabelAudit:
     """Sum up the verdicts on the rows that were judged.
 
@@ -86,6 +104,9 @@ def audit_labels(
     classes : ndarray of shape (C,)
     informative : bool
         Whether the features predict the given labels.
+    doubted : float
+        Share of the labels that they do not predict, where nothing tells why. Up to
+        `DOUBTED_SHARE` it is passed over.
     """
     judged = ~np.isnan(clean_proba) & (given >= 0)
     wrong = 1 - clean_proba[judged]
@@ -98,8 +119,11 @@ def audit_labels(
         counts, 1
     )
     worst = [(classes[k].item(), float(share[k])) for k in np.argsort(-share)[:5] if counts[k]]
-    looks_clean = informative and n_flagged <= CLEAN_SHARE * n and expected <= DOUBTED_SHARE * n
-    return LabelAudit(n, expected, interval, n_flagged, looks_clean, worst, informative)
+    doubtful = doubted * n if informative and doubted > DOUBTED_SHARE else 0.0
+    interval = interval[0], max(interval[1], doubtful)
+    told = informative and not doubtful
+    looks_clean = told and n_flagged <= CLEAN_SHARE * n and expected <= DOUBTED_SHARE * n
+    return LabelAudit(n, expected, interval, n_flagged, looks_clean, worst, told, doubtful)
 
 
 def soft_transition(given: np.ndarray, proba: np.ndarray) -> np.ndarray:
@@ -125,11 +149,13 @@ def refined_transition(given: np.ndarray, proba: np.ndarray, clean_proba: np.nda
     clean_proba : ndarray of shape (n,)
         NaN is fine where the label is missing.
     """
-    others = np.empty(len(given))
-    for rows in blocks(len(given)):
-        block = proba[rows].copy()
-        block[np.arange(len(block)), given[rows]] = 0
-        others[rows] = block.sum(axis=1)
+
+    def elsewhere(proba, given):
+        proba = proba.copy()
+        proba[np.arange(len(proba)), given] = 0
+        return proba.sum(axis=1).astype(np.float64)
+
+    others = map_rows(elsewhere, proba, given)
     counts = _soft_counts(given, proba, (1 - clean_proba) / np.maximum(others, 1e-12))
     labelled = given >= 0
     right = np.bincount(given[labelled], weights=clean_proba[labelled], minlength=len(counts))
@@ -139,14 +165,31 @@ def refined_transition(given: np.ndarray, proba: np.ndarray, clean_proba: np.nda
 
 def _soft_counts(given, proba, weight):
     """N_yk = sum_i weight_i p_iy [g_i = k], shape (C, C)."""
-    rows, n_classes = np.flatnonzero(given >= 0), proba.shape[1]
-    codes, weight = given[rows], weight[rows]
-    return np.stack(
-        [
-            np.bincount(codes, weights=weight * proba[rows, y], minlength=n_classes)
-            for y in range(n_classes)
-        ]
-    )
+
+    def counts(given, proba, weight):
+        weight = np.where(given >= 0, weight, 0)
+        codes, columns = np.maximum(given, 0), proba.T
+        return (np.stack([np.bincount(codes, weight * p, len(columns)) for p in columns]),)
+
+    return sum_blocks(counts, given, proba, weight)[0]
+
+
+def settled(proba: Any, codes: np.ndarray) -> Any:
+    """Probabilities of which all goes to one class where that is certain.
+
+    Parameters
+    ----------
+    proba : array of shape (n, C)
+        NumPy or dask.
+    codes : ndarray of shape (n,), int64
+        The class that is certain, -1 where none is.
+    """
+
+    def settle(proba, codes):
+        certain = codes[:, None] == np.arange(proba.shape[1])
+        return np.where(codes[:, None] < 0, proba, certain).astype(proba.dtype, copy=False)
+
+    return map_rows(settle, proba, codes)
 
 
 def _row_shares(counts):

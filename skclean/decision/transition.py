@@ -25,13 +25,16 @@ probability that the given label is right.
 import copy
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from skclean._array import array_namespace, blocks, cast_like, from_numpy, take_rows, to_numpy
+from skclean._array import array_namespace, cast_like, from_numpy, take_rows, to_numpy
+from skclean._blocks import at_once, put_rows, sum_blocks
 from skclean._threads import one_blas_thread
 from skclean.decision.transition_model import TransitionModel, contiguous
 from skclean.decision.transition_prior import TransitionPrior, dominant
@@ -42,9 +45,11 @@ QUADRATIC_CLASSES = 32
 #: Up to that many classes, scores of the other classes speak for a class; beyond, that would be a
 #: million parameters.
 MIXING_CLASSES = 128
-#: The fit starts from this share of the noise of uniformly random labels: labels are believed as
-#: the evidence for them comes in.
-START_NOISE = 2 / 3
+#: The fit starts from these shares of the noise of uniformly random labels, and goes on from the
+#: one that makes the labels likeliest after some rounds, from the noisiest of those that are alike
+#: to one nat: from the first alone, labels that are nearly all wrong would be believed. Up to
+#: `SUPPORT_ROWS` rows it starts from the first.
+START_NOISE, TRIAL_ROUNDS = (2 / 3, 0.8, 0.9), 2
 #: The model is fitted to about that many scores (rows times classes) at most.
 MAX_SCORES = 1 << 24
 #: Up to that many rows, a model has to be better than a simpler one by that many nats in all.
@@ -52,6 +57,9 @@ SUPPORT_ROWS, SUPPORT_NATS = 5000, 4.0
 #: Where the classes stand apart, by that share of the variance of the scores, half a nat will do.
 #: Groups cut out of one cloud of Gaussian scores make up less than two thirds of it.
 SUPPORT_SEPARATION = 0.75
+#: Where they stand apart so far, noise is believed unless it makes the labels less likely: rows at
+#: one place with labels of several classes are what wrong labels look like, and nothing else.
+CLEAR_SEPARATION = 0.9
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
 SUPPORT_CLASS_ROWS = 5
 _TINY = 1e-30
@@ -102,14 +110,20 @@ def fit_transition(
         If `max_iter` rounds were not enough.
     """
     rows = rows_of_fit(given, trusted, MAX_SCORES // scores.shape[1])
-    if len(rows) == len(given):
-        return _fit(scores, given, trusted, transition, max_iter, tol)
+    every = len(rows) == len(given)
     sure = None if trusted is None else trusted[rows]
-    part = take_rows(scores, rows)
-    model, seen = _fit(part, given[rows], sure, transition, max_iter, tol)
-    gamma = to_numpy(model.posterior(scores, given))
-    gamma[rows] = to_numpy(seen)
-    return model, from_numpy(gamma, scores)
+    fit = partial(
+        _fit, given=given[rows], trusted=sure, transition=transition, max_iter=max_iter, tol=tol
+    )
+    model, gamma = at_once(fit, scores if every else take_rows(scores, rows))
+    if not model.converged:
+        warnings.warn(
+            f"fit_transition: expected the likelihood to settle to {tol:g} nats a row, got no such "
+            f"round in {max_iter}; do raise max_iter.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return model, gamma if every else put_rows(model.posterior(scores, given), rows, gamma)
 
 
 def fit_supported(
@@ -125,10 +139,9 @@ def fit_supported(
     """`fit_transition`, or a simpler model where few rows do not bear it out.
 
     Up to `SUPPORT_ROWS` rows, noise is believed only if it makes the labels likelier than a T with
-    less than one error does, by `SUPPORT_NATS` in all, or by half a nat where the classes stand
-    apart. Likewise the calibration of the scores, beside one temperature. Without that, a few
-    overlapping rows pass for wrong labels. Fewer than `SUPPORT_CLASS_ROWS` rows a class bear out
-    nothing.
+    less than one error does, by `needed_support`. Likewise the calibration of the scores, beside
+    one temperature. Without that, a few overlapping rows pass for wrong labels. Fewer than
+    `SUPPORT_CLASS_ROWS` rows a class bear out nothing.
 
     Parameters
     ----------
@@ -159,10 +172,10 @@ def fit_supported(
             simpler = fit_transition(scores, given, trusted, transition=clean, **limits)
         model.support = n * (model.log_likelihood - simpler[0].log_likelihood)
         model.separation = separation(to_numpy(scores))
-        needed = 0.5 if model.separation >= SUPPORT_SEPARATION else SUPPORT_NATS
+        needed = needed_support(model.separation)
         if model.support < needed:
-            model, gamma = simpler
-            model.support = 0.0
+            apart, (model, gamma) = model.separation, simpler
+            model.support, model.separation = -np.inf, apart
     plain = TransitionModel(
         transition=clean,
         center=np.zeros(n_classes),
@@ -173,17 +186,27 @@ def fit_supported(
         curve=np.zeros(n_classes),
         bias=np.zeros(n_classes),
         converged=True,
-        support=0.0,
+        support=-np.inf,
     )
-    sure, total = np.zeros(n, bool) if trusted is None else trusted, 0.0
-    for rows in blocks(n):
-        factor = np.where(sure[rows, None], eye[given[rows]], clean.T[given[rows]])
-        proba = to_numpy(plain.class_proba(scores[rows, ...]))
-        total += float(np.sum(np.log(np.sum(proba * factor, axis=1) + _TINY)))
-    plain.log_likelihood = total / n
+
+    def likelihood(scores, given, sure):
+        factor = np.where(sure[:, None], eye[given], clean.T[given])
+        proba = to_numpy(plain.class_proba(scores))
+        return (float(np.sum(np.log(np.sum(proba * factor, axis=1) + _TINY))),)
+
+    sure = np.zeros(n, bool) if trusted is None else trusted
+    plain.log_likelihood = sum_blocks(likelihood, scores, given, sure)[0] / n
     if model is None or n * (model.log_likelihood - plain.log_likelihood) < needed:
+        plain.separation = 1.0 if model is None else model.separation
         return plain, plain.posterior(scores, given)
     return model, gamma
+
+
+def needed_support(separation: float) -> float:
+    """Nats by which noise must make few labels likelier to be believed; see `separation`."""
+    if separation >= CLEAR_SEPARATION:
+        return -SUPPORT_NATS
+    return 0.5 if separation >= SUPPORT_SEPARATION else SUPPORT_NATS
 
 
 def separation(scores: np.ndarray) -> float:
@@ -198,33 +221,20 @@ def separation(scores: np.ndarray) -> float:
 
 def _fit(scores, given, trusted, transition, max_iter, tol):
     """`fit_transition` on all of the rows."""
-    trace: list[float] = []
     with one_blas_thread() if scores.shape[1] <= MIXING_CLASSES else nullcontext():
         fit = _Fit(scores, given, trusted)
-        model = fit.model
         if transition is None:
-            fit.warm_up()
+            shares = START_NOISE if fit.n > SUPPORT_ROWS else START_NOISE[:1]
+            trials = [fit.started(share) for share in shares]
+            for trial in trials:
+                trial.rounds(min(TRIAL_ROUNDS, max_iter), tol)
+            best = max(trial.model.trace[-1] for trial in trials)
+            fit = [t for t in trials if fit.n * (best - t.model.trace[-1]) <= 1][-1]
         else:
-            model.transition = transition
-        for model.n_iter in range(1, max_iter + 1):
-            fit.climb()
-            proba = fit.leave_one_out()
-            if transition is None:
-                fit.update_transition(proba)
-            gamma, likelihood = fit.posterior(proba, fit.factor(model.transition))
-            trace.append(fit.mean_log(likelihood))
-            model.converged = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
-            if model.converged:
-                break
-    if not model.converged:
-        warnings.warn(
-            f"fit_transition: expected the likelihood to settle to {tol:g} nats a row, got no such "
-            f"round in {max_iter}; do raise max_iter.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    model.log_likelihood, model.trace = trace[-1], trace
-    return model, fit.in_caller_order(gamma)
+            fit.model.transition, fit.held = transition, True
+        fit.rounds(max_iter, tol)
+    fit.model.log_likelihood = fit.model.trace[-1]
+    return fit.model, fit.in_caller_order(fit.gamma)
 
 
 def rows_of_fit(given: np.ndarray, trusted: np.ndarray | None, n_rows: int) -> np.ndarray:
@@ -261,11 +271,10 @@ class _Fit:
         xp, rows = self.xp, self.xp.astype(scores, self.xp.float64)
         center = to_numpy(xp.mean(rows, axis=0))
         scale = float(xp.mean((rows - from_numpy(center, rows)) ** 2)) ** 0.5 or 1.0
-        eye, rate = np.eye(n_classes), START_NOISE * (1 - 1 / n_classes)
+        self.held = False
         self.mixing = n_classes <= MIXING_CLASSES
-        self.prior = TransitionPrior()
         self.model = TransitionModel(
-            transition=rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye,
+            transition=np.eye(n_classes),
             center=center,
             scale=scale,
             square_center=np.zeros((n_classes, 1)),
@@ -307,6 +316,29 @@ class _Fit:
 
     def mean_log(self, likelihood):
         return float(self.xp.mean(self.xp.astype(self.xp.log(likelihood), self.xp.float64)))
+
+    def started(self, share):
+        """The fit at its start from a share of the noise of uniformly random labels."""
+        trial, n_classes = copy.copy(self), len(self.model.bias)
+        eye, rate = np.eye(n_classes), share * (1 - 1 / n_classes)
+        transition = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
+        trial.model = replace(self.model, transition=transition, trace=[])
+        trial.prior = TransitionPrior()
+        trial.warm_up()
+        return trial
+
+    def rounds(self, max_iter, tol):
+        """Climb and update T, until there were so many rounds in all or the likelihood settles."""
+        model, trace = self.model, self.model.trace
+        while model.n_iter < max_iter and not model.converged:
+            self.climb()
+            proba = self.leave_one_out()
+            if not self.held:
+                self.update_transition(proba)
+            self.gamma, likelihood = self.posterior(proba, self.factor(model.transition))
+            trace.append(self.mean_log(likelihood))
+            model.n_iter = len(trace)
+            model.converged = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
 
     def warm_up(self, max_rows=5000, max_iter=12, tol=1e-3):
         """T from tau and b alone, on a part of the rows: D would first explain the noise away."""

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, blocks, cast_like, device, from_numpy
+from skclean._array import array_namespace, cast_like, from_numpy
+from skclean._blocks import map_rows
 from skclean.linalg.softmax import softmax
 
 
@@ -38,7 +39,8 @@ class TransitionModel:
     trace : list of float
         The log-likelihood after each round.
     support : float
-        What noise adds to the log-likelihood of all labels, in nats, where few rows were fitted.
+        What noise adds to the log-likelihood of all labels, in nats, where few rows were fitted;
+        -inf where that was too little to believe in it.
     separation : float
         Share of the variance of the scores between the predicted classes, likewise.
     """
@@ -84,14 +86,14 @@ class TransitionModel:
         -------
         array of shape (n, C), float32
         """
-        xp = array_namespace(scores)
-        gamma = xp.empty(tuple(scores.shape), dtype=xp.float32, device=device(scores))
-        for rows in blocks(scores.shape[0]):
-            s, labels = self._standardise(scores[rows, ...]), given[rows]
+
+        def posterior(scores, given):
+            s = self._standardise(scores)
             proba = softmax(self._logits(s, self._squares(s)))
-            proba *= cast_like(np.where(labels >= 0, self.transition[:, labels], 1), proba)
-            gamma[rows, ...] = (proba / xp.sum(proba, axis=0)).T
-        return gamma
+            proba *= cast_like(np.where(given >= 0, self.transition[:, given], 1), proba)
+            return (proba / array_namespace(s).sum(proba, axis=0)).T
+
+        return map_rows(posterior, scores, given)
 
     def _standardise(self, scores):
         """Scores (n, C) as float32 of shape (C, n): classes first, so that sums run along rows."""

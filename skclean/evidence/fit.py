@@ -10,7 +10,8 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 
-from skclean._array import array_namespace, blocks, from_numpy, take_rows, to_numpy
+from skclean._array import array_namespace, from_numpy, is_dask, take_rows, to_numpy
+from skclean._blocks import map_rows
 from skclean.evidence.leave_one_out import (
     LeaveOneOutRidge,
     best_temperature,
@@ -57,10 +58,12 @@ class Evidence:
         temperature: what is sure of the true class is too sure of a noisy label.
         """
         temperature = self.fitted_temperature(given)
-        gain = np.empty(len(given))
-        for rows in blocks(len(given)):
-            z = to_numpy(self.scores[rows, ...]).astype(np.float64) * temperature
-            gain[rows] = log_softmax(z, axis=1)[np.arange(len(z)), given[rows]]
+
+        def log_likelihood(scores, given):
+            z = to_numpy(scores).astype(np.float64) * temperature
+            return log_softmax(z, axis=1)[np.arange(len(z)), given]
+
+        gain = map_rows(log_likelihood, self.scores, given)
         labelled = np.flatnonzero(given >= 0)
         share = np.bincount(given[labelled]) / len(labelled)
         gain = gain[labelled] - np.log(share[given[labelled]])
@@ -150,6 +153,12 @@ def fit_evidence(
         # They are kept once, in the evidence.
         del model.loo_scores_
         return Evidence(scores, model.temperature_, model, "leave-one-out least squares", True)
+    if is_dask(samples.features):
+        raise ValueError(
+            f"{name}: expected LeaveOneOutRidge or the container's probabilities as evidence of a "
+            f"dask array, got a {type(estimator).__name__}; do leave estimator and cv out, pass "
+            "LabelledSamples(X, y, proba=...), or X.compute() where it fits."
+        )
     labelled = np.flatnonzero(samples.given >= 0)
     features = take_rows(samples.features, labelled) if len(missing) else samples.features
     codes, groups = samples.given[labelled], None if groups is None else groups[labelled]
@@ -160,10 +169,17 @@ def fit_evidence(
     if folds is None:
         scores = _score(model, features, samples.classes)
     else:
-        parts = Parallel(n_jobs=n_jobs)(
-            delayed(_fit_and_score)(estimator, features, labels, train, test, samples.classes)
-            for train, test in folds.split(codes, codes, groups)
-        )
+        try:
+            parts = Parallel(n_jobs=n_jobs)(
+                delayed(_fit_and_score)(estimator, features, labels, train, test, samples.classes)
+                for train, test in folds.split(codes, codes, groups)
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"{name}: expected folds to which a {type(estimator).__name__} can be fitted, got "
+                f"an error in one of them ({error}); do lower cv, or pass a splitter that leaves "
+                "rows of two classes to learn from."
+            ) from error
         scores = _scatter(parts, len(codes), name)
     if len(missing):
         others = _score(model, take_rows(samples.features, missing), samples.classes)
@@ -174,8 +190,12 @@ def fit_evidence(
 
 def log_proba(proba: Any) -> Any:
     """Logarithm of probabilities, none below `FLOOR`."""
-    xp = array_namespace(proba)
-    return xp.log(xp.clip(proba, FLOOR, None))
+
+    def log(proba):
+        xp = array_namespace(proba)
+        return xp.log(xp.clip(proba, FLOOR, None))
+
+    return map_rows(log, proba)
 
 
 def _check_classifier(estimator, folds, groups, name):

@@ -5,15 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import (
-    array_namespace,
-    beside,
-    blocks,
-    cast_like,
-    device,
-    take_rows,
-    to_numpy,
-)
+from skclean._array import array_namespace, beside, cast_like, take_rows, to_numpy
+from skclean._blocks import map_rows, sum_blocks
 from skclean.linalg.feature_map import linear_map
 
 
@@ -72,22 +65,22 @@ class SharedGaussian:
         .. [1] Ren et al., "A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection",
            2021.
         """
-        n = X.shape[0]
-        codes = np.full(n, -1) if codes is None else codes
-        nearest, relative = np.empty(n), np.empty(n)
-        center, vectors = beside(self.center, X), beside(self.vectors, X)
-        parameters = [cast_like(p, X) for p in (self.means, self.mean, 1 / self.spread)]
+        codes = np.full(X.shape[0], -1) if codes is None else codes
         between = _squares(self.means)
         between = between[:, None] + between - 2 * self.means @ self.means.T
-        for rows in blocks(n):
-            z = array_namespace(X).matmul(X[rows, ...] - center, vectors)
+
+        def distances(X, codes):
+            parameters = [cast_like(p, X) for p in (self.means, self.mean, 1 / self.spread)]
+            center, vectors = beside(self.center, X), beside(self.vectors, X)
+            z = array_namespace(X).matmul(X - center, vectors)
             to_class, to_all = _distances(z, *parameters)
             to_class[:, self.counts == 0] = np.inf
-            known = np.flatnonzero(codes[rows] >= 0)
-            self._leave_out(to_class, to_all, known, codes[rows][known], between)
-            nearest[rows] = to_class.min(axis=1)
-            relative[rows] = nearest[rows] - to_all
-        return nearest, relative
+            known = np.flatnonzero(codes >= 0)
+            self._leave_out(to_class, to_all, known, codes[known], between)
+            nearest = to_class.min(axis=1)
+            return nearest, nearest - to_all
+
+        return map_rows(distances, X, codes)
 
     def _leave_out(self, to_class, to_all, rows, codes, between):
         """Correct the distances of `rows` for their own part in the fit, in place."""
@@ -131,28 +124,29 @@ def fit_shared_gaussian(X: Any, codes: np.ndarray, n_classes: int) -> SharedGaus
     ----------
     .. [1] Chen et al., "Shrinkage Algorithms for MMSE Covariance Estimation", 2010, equation 23.
     """
-    xp, d = array_namespace(X), X.shape[1]
     center = linear_map(X).center
-    where = {"dtype": xp.float64, "device": device(X)}
-    gram, sums = xp.zeros((d, d), **where), xp.zeros((n_classes, d), **where)
-    for rows in blocks(X.shape[0]):
-        B, labels = X[rows, ...], codes[rows]
-        if (labels < 0).any():
-            B, labels = take_rows(B, np.flatnonzero(labels >= 0)), labels[labels >= 0]
-        B = B - center
-        gram += xp.matmul(B.T, B)
-        sums += xp.matmul(cast_like(np.eye(n_classes)[:, labels], B), B)
+
+    def products(X, codes):
+        xp = array_namespace(X)
+        if (codes < 0).any():
+            X, codes = take_rows(X, np.flatnonzero(codes >= 0)), codes[codes >= 0]
+        X = X - center
+        return xp.matmul(X.T, X), xp.matmul(cast_like(np.eye(n_classes)[:, codes], X), X)
+
+    gram, sums = sum_blocks(products, X, codes)
     counts = np.bincount(codes[codes >= 0], minlength=n_classes)
     n, sums, gram = counts.sum(), to_numpy(sums), to_numpy(gram)
     means, mean = sums / np.maximum(counts, 1)[:, None], sums.sum(axis=0) / n
-    within, shrinkage = _shrunk((gram - means.T @ sums) / n, n)
+    # Where no row differs from the mean of its class, what is left of the difference is rounding.
+    rounding = 8 * np.finfo(gram.dtype).eps * np.trace(gram) / n * np.eye(len(gram))
+    within, shrinkage = _shrunk((gram - means.T @ sums) / n + rounding, n)
     total, total_shrinkage = _shrunk(gram / n - np.outer(mean, mean), n)
     whiten = np.linalg.inv(np.linalg.cholesky(within))
     spread, rotation = np.linalg.eigh(whiten @ total @ whiten.T)
     vectors = whiten.T @ rotation
     return SharedGaussian(
         center=center,
-        vectors=cast_like(vectors, X),
+        vectors=cast_like(vectors, center),
         spread=np.maximum(spread, 1e-12),
         means=means @ vectors,
         mean=mean @ vectors,

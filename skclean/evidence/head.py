@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, blocks, cast_like, take_rows, to_numpy
+from skclean._array import array_namespace, cast_like, take_rows, to_numpy
+from skclean._blocks import sum_blocks
 from skclean.evidence.leave_one_out import ALPHAS, best_temperature
 from skclean.linalg.feature_map import linear_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
@@ -163,12 +164,14 @@ class FeatureScale:
 
 def fit_scale(X: Any, norm: float) -> FeatureScale:
     """The map that brings rows of X (n, d) to a mean squared length of `norm`."""
-    xp, n = array_namespace(X), X.shape[0]
     center = linear_map(X).center
-    total = sum(
-        float(xp.sum(xp.astype(X[rows, ...] - center, xp.float64) ** 2)) for rows in blocks(n)
-    )
-    spread = (total / (n * X.shape[1])) ** 0.5 or 1.0
+
+    def energy(X):
+        xp = array_namespace(X)
+        return (xp.sum(xp.astype(X - center, xp.float64) ** 2),)
+
+    total = float(sum_blocks(energy, X)[0])
+    spread = (total / (X.shape[0] * X.shape[1])) ** 0.5 or 1.0
     return FeatureScale(center, spread, (norm / X.shape[1]) ** 0.5)
 
 

@@ -10,7 +10,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skclean._array import array_namespace, blocks, device, take_rows, to_numpy
+from skclean._array import array_namespace, to_numpy
+from skclean._blocks import best_class, few_rows, map_rows
+from skclean._device import returned, to_device
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
 from skclean.linalg.feature_map import landmark_map, linear_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
@@ -45,6 +47,9 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
     random_state : int or RandomState instance, default=0
         Draws the landmarks. A fixed seed by default, so that the same data give the same verdict
         and the global generator stays untouched.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -77,6 +82,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         "gamma": [Interval(Real, 0, None, closed="neither")],
         "alphas": ["array-like", None],
         "random_state": ["random_state"],
+        "device": [StrOptions({"cpu", "cuda"}), None],
     }
 
     def __init__(
@@ -87,12 +93,14 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         gamma=0.7,
         alphas=None,
         random_state=0,
+        device=None,
     ):
         self.kernel = kernel
         self.n_landmarks = n_landmarks
         self.gamma = gamma
         self.alphas = alphas
         self.random_state = random_state
+        self.device = device
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
         """Fit, and score every row without its own label.
@@ -100,7 +108,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array or DataFrame of shape (n, d)
-            NumPy, CuPy or torch; stays on its device.
+            NumPy, CuPy or torch; stays on its device. Or dask, chunked by rows.
         y : array-like of shape (n,)
             Labels, none missing.
         groups : array-like of shape (n,) or None
@@ -135,6 +143,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
 
         Rows of weight 0 take no part; their scores are those of new rows.
         """
+        given, X = X, to_device(X, self.device, type(self).__name__)
         seen = np.arange(len(codes)) if weight is None else np.flatnonzero(weight > 0)
         if groups is not None and (groups[seen] == groups[seen[0]]).all():
             raise ValueError(
@@ -155,7 +164,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         ridge = fit_ridge(features, X, targets, n_classes, weight)
         ridge.alpha, self.alpha_errors_ = choose_alpha(ridge, X, targets, alphas, groups, weight)
         self.alpha_, self._ridge = ridge.alpha, ridge
-        self.loo_scores_ = ridge.leave_one_out(X, targets, groups, weight)
+        self.loo_scores_ = returned(ridge.leave_one_out(X, targets, groups, weight), given)
         self.temperature_ = best_temperature(self.loo_scores_, codes, seen)
         return self
 
@@ -180,12 +189,14 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Classes of rows that were not in the fit, shape (n,)."""
-        scores = self._scores(X)
-        return self.classes_[to_numpy(array_namespace(scores).argmax(scores, axis=1))]
+        best = best_class(self._scores(X))
+        return self.classes_[best]
 
     def _scores(self, X):
         check_is_fitted(self)
-        return self._ridge.predict(open_features(X, estimator=self, reset=False))
+        X = open_features(X, estimator=self, reset=False)
+        name = type(self).__name__
+        return returned(self._ridge.predict(to_device(X, self.device, name)), X)
 
     def _proba(self, scores):
         return tempered_softmax(scores, self.temperature_, array_namespace(scores).float64)
@@ -205,12 +216,13 @@ def tempered_softmax(scores: Any, temperature: float, dtype: Any = None) -> Any:
     -------
     array of shape (n, C)
     """
-    xp, dtype = array_namespace(scores), scores.dtype if dtype is None else dtype
-    proba = xp.empty(tuple(scores.shape), dtype=dtype, device=device(scores))
-    for rows in blocks(scores.shape[0]):
-        z = xp.astype(scores[rows, ...], xp.float64) * temperature
-        proba[rows, ...] = xp.astype(softmax(z, axis=1), dtype)
-    return proba
+    dtype = scores.dtype if dtype is None else dtype
+
+    def proba(scores):
+        xp = array_namespace(scores)
+        return xp.astype(softmax(xp.astype(scores, xp.float64) * temperature, axis=1), dtype)
+
+    return map_rows(proba, scores)
 
 
 def best_temperature(
@@ -231,7 +243,7 @@ def best_temperature(
     rows = np.arange(len(codes)) if rows is None else rows
     n_rows = min(len(rows), max(max_size // scores.shape[1], 500))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, n_rows).astype(np.int64))]
-    s, codes = to_numpy(take_rows(scores, rows)).astype(np.float64).T, codes[rows]
+    s, codes = to_numpy(few_rows(scores, rows)).astype(np.float64).T, codes[rows]
     picked = np.arange(len(codes))
 
     def loss(log_temperature):

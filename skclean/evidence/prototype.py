@@ -10,12 +10,12 @@ from scipy.optimize import minimize
 from skclean._array import (
     array_namespace,
     beside,
-    blocks,
     device,
     from_numpy,
     take_rows,
     to_numpy,
 )
+from skclean._blocks import map_rows, own_column, sum_blocks
 from skclean.evidence.fit import log_proba
 from skclean.linalg.optim import Momentum, batches
 
@@ -110,12 +110,12 @@ class Prototypes:
 
     def given_scores(self, features: Any, proba: Any, given: np.ndarray) -> np.ndarray:
         """Scores v c_given + offset, shape (n,), float64; 0 where `given` is -1."""
-        scores, codes = np.empty(len(given)), from_numpy(np.maximum(given, 0)[:, None], features)
-        for rows in blocks(len(given)):
-            z = self.raw_scores(features[rows, ...], proba[rows, ...])
-            xp = array_namespace(z)
-            scores[rows] = to_numpy(xp.take_along_axis(z, codes[rows, ...], axis=1))[:, 0]
-        return np.where(given < 0, 0, scores)
+
+        def scores(features, proba, given):
+            z = to_numpy(own_column(self.raw_scores(features, proba), np.maximum(given, 0)))
+            return np.where(given < 0, 0, z.astype(np.float64))
+
+        return map_rows(scores, features, proba, given)
 
     def clean_proba(self, features: Any, proba: Any, given: np.ndarray) -> np.ndarray:
         """Score sigmoid(z_given) of each row, shape (n,); NaN where `given` is -1."""
@@ -415,15 +415,20 @@ def _shortened(grads):
 
 def _moments(X, transform):
     """Column means, and the factor that brings centred rows to the length `_LENGTH`."""
-    xp, n = array_namespace(X), X.shape[0]
+    n = X.shape[0]
 
-    def rows_of(X):
-        return (transform(xp.astype(X[rows, ...], xp.float64)) for rows in blocks(n))
+    def sums(X):
+        xp = array_namespace(X)
+        return (xp.sum(transform(xp.astype(X, xp.float64)), axis=0),)
 
-    mean = sum(xp.sum(part, axis=0) for part in rows_of(X)) / n
-    square = sum(float(xp.sum((part - mean) ** 2)) for part in rows_of(X)) / n
+    def squares(X):
+        xp = array_namespace(X)
+        return (xp.sum((transform(xp.astype(X, xp.float64)) - mean) ** 2),)
+
+    mean = sum_blocks(sums, X)[0] / n
+    square = float(sum_blocks(squares, X)[0]) / n
     # Columns that are constant but for their last bits hold nothing to be magnified.
-    floor = 1e-24 * float(xp.sum(mean**2))
+    floor = 1e-24 * float(array_namespace(mean).sum(mean**2))
     return mean, _LENGTH / square**0.5 if square > floor else 1.0
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from skclean._array import array_namespace, beside, blocks, from_numpy, to_numpy
+from skclean._array import array_namespace, beside, from_numpy, to_numpy
+from skclean._blocks import map_rows
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 
 #: Probabilities that differ by this share are equal, and none is nearer to certain.
@@ -30,12 +31,13 @@ def agreement(proba: Any, given: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     share : ndarray of shape (n,), float64
         P(given) / (P(given) + max P): 1/2 where the prediction is the given label, else less.
     """
-    xp, n = array_namespace(proba), proba.shape[0]
-    own, top = np.empty(n), np.empty(n)
-    for rows in blocks(n):
-        p = proba[rows, ...]
-        own[rows] = to_numpy(xp.take_along_axis(p, from_numpy(given[rows, None], p), axis=1)[:, 0])
-        top[rows] = to_numpy(xp.max(p, axis=1))
+
+    def both(p, given):
+        xp = array_namespace(p)
+        own = xp.take_along_axis(p, from_numpy(given[:, None], p), axis=1)[:, 0]
+        return to_numpy(own).astype(np.float64), to_numpy(xp.max(p, axis=1)).astype(np.float64)
+
+    own, top = map_rows(both, proba, given)
     return own, own / np.maximum(own + top, 1e-300)
 
 
@@ -139,11 +141,12 @@ class TrustedJudges:
         given : ndarray of shape (n,), int64
             None missing.
         """
-        proba = np.empty(len(given))
-        for rows in blocks(len(given)):
-            inputs = _joined(features[rows, ...], scores[rows, ...], self.scale)
-            found = to_numpy(self.model._ridge.predict(inputs)).astype(np.float64)
-            proba[rows] = found[np.arange(len(found)), given[rows]]
+
+        def own(features, scores, given):
+            found = self.model._ridge.predict(_joined(features, scores, self.scale))
+            return to_numpy(found).astype(np.float64)[np.arange(len(given)), given]
+
+        proba = map_rows(own, features, scores, given)
         proba = expit(self.slope * proba + self.bias)
         proba[~self.judged[given]] = np.nan
         return proba

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, blocks, from_numpy, take_rows, to_numpy
+from skclean._array import array_namespace, from_numpy, to_numpy
+from skclean._blocks import few_rows, sum_blocks
 
 #: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
 #: nearer by is zero anyway, and the squares keep their precision.
@@ -75,7 +76,8 @@ class LandmarkMap:
 
 def linear_map(X: Any) -> LinearMap:
     """The map that centres features of shape (n, d)."""
-    return LinearMap(_column_means(X))
+    (total,) = sum_blocks(_column_sums, X)
+    return LinearMap(array_namespace(total).astype(total / X.shape[0], X.dtype))
 
 
 def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMap:
@@ -91,9 +93,9 @@ def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMa
         k(x, l) = exp(-gamma |x - l|^2 / median).
     rng : numpy.random.RandomState
     """
-    xp = array_namespace(X)
     rows = np.sort(rng.permutation(X.shape[0])[:n_landmarks])
-    landmarks = take_rows(X, rows)
+    landmarks = few_rows(X, rows)
+    xp = array_namespace(landmarks)
     # The median: one row far out would move the mean away from all others, to where differences of
     # float32 squares are lost.
     center = from_numpy(np.median(to_numpy(landmarks), axis=0), landmarks)
@@ -113,9 +115,10 @@ def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMa
 def whitening(features: LandmarkMap, jitter: float = 1e-5) -> Any:
     """B of shape (m, m) with B B^T the inverse of the landmarks' kernel matrix (plus jitter)."""
     xp = array_namespace(features.landmarks)
-    K = xp.exp(-_distances(features.landmarks))
+    # In float32, rounding of near landmarks can be more than the jitter.
+    K = xp.exp(-_distances(xp.astype(features.landmarks, xp.float64)))
     eye = from_numpy(np.eye(K.shape[0]), K)
-    return xp.linalg.inv(xp.linalg.cholesky(xp.astype(K, xp.float64) + jitter * eye)).T
+    return xp.linalg.inv(xp.linalg.cholesky(K + jitter * eye)).T
 
 
 def _distances(L):
@@ -125,7 +128,6 @@ def _distances(L):
     return xp.clip(square[:, None] + square - 2 * xp.matmul(L, L.T), 0, None)
 
 
-def _column_means(X):
+def _column_sums(X):
     xp = array_namespace(X)
-    total = sum(xp.sum(X[rows, ...], axis=0, dtype=xp.float64) for rows in blocks(X.shape[0]))
-    return xp.astype(total / X.shape[0], X.dtype)
+    return (xp.sum(X, axis=0, dtype=xp.float64),)

@@ -8,14 +8,13 @@ import numpy as np
 from skclean._array import (
     array_namespace,
     beside,
-    blocks,
     cast_like,
-    device,
     from_numpy,
     one_hot,
     take_rows,
     to_numpy,
 )
+from skclean._blocks import few_rows, map_rows, sum_blocks
 from skclean.linalg.feature_map import LandmarkMap, LinearMap, whitening
 
 
@@ -66,12 +65,14 @@ class Ridge:
 
     def predict(self, X: Any) -> Any:
         """Scores of new rows, shape (n, C), in the library and on the device of the fit."""
-        xp, X = array_namespace(self.mean), beside(X, self.mean)
         weights = self._weights(self.shrinkage())
-        mean, scores = cast_like(self.target_mean, weights), self._empty(X.shape[0])
-        for rows in blocks(X.shape[0]):
-            scores[rows, ...] = xp.matmul(self.project(X[rows, ...]), weights) + mean
-        return scores
+        mean = cast_like(self.target_mean, weights)
+
+        def score(X):
+            Q = self.project(beside(X, self.mean))
+            return array_namespace(Q).matmul(Q, weights) + mean
+
+        return map_rows(score, X)
 
     def leave_one_out(
         self,
@@ -96,26 +97,28 @@ class Ridge:
         -------
         array of shape (n, C)
         """
-        xp = array_namespace(X)
         d = self.shrinkage()
         weights = self._weights(d)
         d_x, n_classes = cast_like(d, weights), len(self.target_mean)
-        mean, scores = cast_like(self.target_mean, weights), self._empty(X.shape[0])
-        for rows in blocks(X.shape[0]):
-            Q = self.project(X[rows, ...])
-            Y = _targets(targets, rows, n_classes, weights)
+        mean = cast_like(self.target_mean, weights)
+
+        def score(X, targets, weight):
+            xp, Q = array_namespace(X), self.project(X)
+            Y = _targets(targets, n_classes, Q)
             h = (xp.matmul(Q**2, d_x) + 1 / self.n_rows)[:, None]
             if weight is not None:
-                h *= cast_like(weight[rows, None], h)
+                h *= cast_like(weight[:, None], h)
             fit = xp.matmul(Q, weights) + mean
-            scores[rows, ...] = Y - (Y - fit) / xp.clip(1 - h, 1e-6, None)
+            return Y - (Y - fit) / xp.clip(1 - h, 1e-6, None)
+
+        scores = map_rows(score, X, targets, weight)
         if groups is None:
             return scores
         out = to_numpy(scores).copy()
         for rows in _members(groups):
             if len(rows) > 1:
                 Q = to_numpy(self.project(take_rows(X, rows))).astype(np.float64)
-                Y = _targets(targets, rows, len(self.target_mean), Q)
+                Y = _targets(take_rows(targets, rows), len(self.target_mean), Q)
                 out[rows] = self._leave_out(Q, Y, d, None if weight is None else weight[rows])
         return from_numpy(out, scores)
 
@@ -131,11 +134,6 @@ class Ridge:
         penalty = np.append(1 / d, self.n_rows)
         inner = np.diag(penalty) - A.T @ (u * A)
         return Y - residual - A @ np.linalg.solve(inner, A.T @ (u * residual))
-
-    def _empty(self, n):
-        xp = array_namespace(self.mean)
-        where = {"dtype": self.mean.dtype, "device": device(self.mean)}
-        return xp.empty((n, len(self.target_mean)), **where)
 
     def _weights(self, shrinkage):
         return cast_like(shrinkage[:, None] * self.cross, self.vectors)
@@ -162,19 +160,17 @@ def fit_ridge(
     weight : ndarray of shape (n,) or None
         Weights of the rows; None counts each as 1.
     """
-    xp, m = array_namespace(X), features.width
+
+    def products(X, targets, weight):
+        xp, phi = array_namespace(X), features(X)
+        u = 1.0 if weight is None else cast_like(weight[:, None], phi)
+        weighted, Y = phi if weight is None else u * phi, _targets(targets, n_classes, phi)
+        moments = xp.sum(weighted, axis=0), xp.sum(u * Y, axis=0)
+        return xp.matmul(weighted.T, phi), xp.matmul(weighted.T, Y), *moments
+
+    gram, cross, total, target_total = sum_blocks(products, X, targets, weight)
     n = X.shape[0] if weight is None else float(np.sum(weight, dtype=np.float64))
-    where = {"dtype": xp.float64, "device": device(X)}
-    gram, cross = xp.zeros((m, m), **where), xp.zeros((m, n_classes), **where)
-    total, target_total = xp.zeros((m,), **where), xp.zeros((n_classes,), **where)
-    for rows in blocks(X.shape[0]):
-        phi = features(X[rows, ...])
-        u = None if weight is None else cast_like(weight[rows, None], phi)
-        weighted, Y = phi if u is None else u * phi, _targets(targets, rows, n_classes, phi)
-        gram += xp.matmul(weighted.T, phi)
-        cross += xp.matmul(weighted.T, Y)
-        total += xp.sum(weighted, axis=0)
-        target_total += xp.sum(Y if u is None else u * Y, axis=0)
+    xp = array_namespace(gram)
     target_mean = to_numpy(target_total) / n
     mean = total / n
     gram -= total[:, None] * mean
@@ -191,7 +187,7 @@ def fit_ridge(
         spread, size = float(xp.linalg.trace(gram)), n * float(xp.sum(mean**2))
         unit = spread / n if spread > 1e-12 * size else 1.0
         values, vectors, cross = values / unit, vectors / unit**0.5, cross / unit**0.5
-    dtype = phi.dtype
+    dtype = features(few_rows(X, slice(0, 1))).dtype
     return Ridge(
         features,
         xp.astype(mean, dtype),
@@ -235,14 +231,13 @@ def choose_alpha(
     if groups is None:
         held = np.arange(X.shape[0]) if weight is None else np.flatnonzero(weight > 0)
         places = np.linspace(0, len(held) - 1, min(len(held), max_rows)).astype(np.int64)
-        chosen = held[np.unique(places)]
-        parts = [chosen[rows] for rows in blocks(len(chosen))]
+        parts = [held[np.unique(places)]]
     else:
         parts = _members(groups)[:: max(1, round(X.shape[0] / max_rows))]
     errors, total = np.zeros(len(alphas)), 0.0
     for rows in parts:
-        Q = to_numpy(ridge.project(take_rows(X, rows)))
-        Y, squares = _targets(targets, rows, len(ridge.target_mean), Q), Q**2
+        Q = to_numpy(ridge.project(few_rows(X, rows)))
+        Y, squares = _targets(few_rows(targets, rows), len(ridge.target_mean), Q), Q**2
         u = np.ones(len(rows), Q.dtype) if weight is None else weight[rows].astype(Q.dtype)
         total += float(u.sum(dtype=np.float64))
         for i, alpha in enumerate(alphas):
@@ -265,9 +260,8 @@ def _members(groups):
     return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
 
 
-def _targets(targets, rows, n_classes, like):
-    """Rows of the targets as an array (b, C) like another: one-hot where they are labels."""
+def _targets(targets, n_classes, like):
+    """Targets of a block as an array (b, C) like another: one-hot where they are labels."""
     if targets.ndim == 2:
-        part = beside(take_rows(targets, rows), like)
-        return array_namespace(like).astype(part, like.dtype)
-    return one_hot(targets[rows], n_classes, like)
+        return array_namespace(like).astype(beside(targets, like), like.dtype)
+    return one_hot(targets, n_classes, like)

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, blocks, from_numpy, to_numpy
+from skclean._array import array_namespace, from_numpy, to_numpy
+from skclean._blocks import few_rows, map_rows, sum_blocks
 
 N_PROJECTIONS = 8
 #: Queries that are searched for at a time.
@@ -124,16 +125,19 @@ class RowIndex:
 
     def _project(self, features):
         """Projections (n, k) and the size of each row that tolerances are relative to (n,)."""
-        xp = array_namespace(features)
-        n, k = features.shape[0], self._directions.shape[1]
-        centre, spread, directions = (
-            from_numpy(x, features) for x in (self._centre, self._spread, self._directions)
-        )
-        points, size = np.empty((n, k)), np.empty(n)
-        for rows in blocks(n):
-            z = (xp.astype(features[rows, :], xp.float64) - centre) / spread
-            points[rows] = to_numpy(z @ directions)
-            size[rows] = np.sqrt(to_numpy(xp.sum(z * z, axis=1)) + self._offset)
+
+        def project(features):
+            xp = array_namespace(features)
+            centre, spread, directions = (
+                from_numpy(x, features) for x in (self._centre, self._spread, self._directions)
+            )
+            z = (xp.astype(features, xp.float64) - centre) / spread
+            # One array, that both are gathered in one pass.
+            size = xp.sqrt(xp.sum(z * z, axis=1) + self._offset)
+            return xp.concat([xp.matmul(z, directions), size[:, None]], axis=1)
+
+        found = to_numpy(map_rows(project, features))
+        points, size = np.ascontiguousarray(found[:, :-1]), found[:, -1].copy()
         # A row so far out that its square overflows is near no other.
         size[~np.isfinite(size)] = 0
         return points, size
@@ -191,16 +195,17 @@ def _centre_and_spread(features):
     The centre is the mean of up to 1000 rows. The spread is positive: a column that is constant
     up to the last bits of float32 has its size as spread, or 1 if it is zero.
     """
-    xp = array_namespace(features)
     n, d = features.shape
     if n == 0:
         return np.zeros(d), np.ones(d)
-    some = xp.astype(features[0 : n : max(1, n // 1000), :], xp.float64)
-    centre = xp.mean(some, axis=0)
-    total = np.zeros(d)
-    for rows in blocks(n):
-        block = xp.astype(features[rows, :], xp.float64)
-        total += to_numpy(xp.mean(xp.abs(block - centre), axis=0)) * (block.shape[0] / n)
+    some = few_rows(features, slice(0, n, max(1, n // 1000)))
+    xp = array_namespace(some)
+    centre = xp.mean(xp.astype(some, xp.float64), axis=0)
+
+    def deviation(features):
+        return (xp.sum(xp.abs(xp.astype(features, xp.float64) - centre), axis=0),)
+
+    total = to_numpy(sum_blocks(deviation, features)[0]) / n
     centre = to_numpy(centre)
     size = np.abs(centre)
     constant = total <= 1e-6 * size

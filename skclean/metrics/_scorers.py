@@ -45,7 +45,9 @@ class TrustedScorer:
     `cross_validate` the mask comes through scikit-learn's metadata routing, which is to be
     switched on first: ``sklearn.set_config(enable_metadata_routing=True)``, then
     ``GridSearchCV(pipe, grid, scoring=trusted_accuracy_scorer).fit(X, y, trusted=mask)``. Where
-    X is a `LabelledSamples` with trusted rows, its own mask is used if none is passed.
+    X is a `LabelledSamples` with trusted rows, its own mask is used if none is passed. Without a
+    mask it raises, which a search reports as a warning for each fit, and goes on, unless
+    ``error_score="raise"``.
 
     Parameters
     ----------
@@ -182,9 +184,10 @@ def _trusted_rows(trusted, n):
     """Positions of the trusted rows, at least one."""
     if trusted is None:
         raise ValueError(
-            "TrustedScorer: expected trusted, got None; do call "
-            "sklearn.set_config(enable_metadata_routing=True) and pass trusted=mask to fit, or "
-            "put the mask into a LabelledSamples."
+            "TrustedScorer: expected a mask of trusted rows, got none; do fit the search to "
+            "LabelledSamples(X, y, trusted=mask), or call "
+            "sklearn.set_config(enable_metadata_routing=True) and fit(X, y, trusted=mask). With "
+            "error_score='raise' a search stops at the first such error."
         )
     rows = np.flatnonzero(check_trusted(trusted, np.zeros(n, dtype=np.int64), n, "TrustedScorer"))
     if not len(rows):

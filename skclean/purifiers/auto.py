@@ -10,19 +10,23 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 
+from skclean._blocks import best_class, few_rows, sum_blocks
 from skclean._fields import KEPT, PREDICTED, TRUSTED
-from skclean._validation import Interval
+from skclean._validation import Interval, StrOptions
 from skclean.base import BaseCleaner
-from skclean.decision.summary import soft_transition
-from skclean.decision.transition import rows_of_fit
+from skclean.decision.summary import settled, soft_transition
+from skclean.decision.transition import needed_support
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
-from skclean.purifiers.least_squares import LeastSquaresMetaPurifier
+from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, part_of_fit
 
 #: Candidates are compared on at most about that many rows, or rows of a class.
 _MAX_ROWS, _CLASS_ROWS = 5000, 50
 #: Noise in few rows has to make the labels likelier by that many nats in all, or by half a nat
 #: where the classes make up that share of the variance of the scores.
 _SURE_NATS, _SURE_SEPARATION = 6.0, 0.85
+#: Where the classes make up less than that share, noise is not believed in with fewer rows a class:
+#: what depends on the row and not on its class alone would pass for noise.
+_WEAK_SEPARATION, _WEAK_CLASS_ROWS = 0.5, 300
 #: With fewer trusted rows, their accuracy tells too little.
 _MIN_TRUSTED = 20
 
@@ -72,6 +76,9 @@ class AutoPurifier(BaseCleaner):
         What marks a missing label in `y`, as in `LabelledSamples`.
     random_state : int, RandomState instance or None, default=0
         Draws the folds.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -121,24 +128,30 @@ class AutoPurifier(BaseCleaner):
         "cv": [Interval(Integral, 2, None, closed="left")],
         "missing_label": "no_validation",
         "random_state": ["random_state"],
+        "device": [StrOptions({"cpu", "cuda"}), None],
     }
 
     def __init__(
-        self, candidates=None, *, min_gain=0.01, cv=3, missing_label="auto", random_state=0
+        self,
+        candidates=None,
+        *,
+        min_gain=0.01,
+        cv=3,
+        missing_label="auto",
+        random_state=0,
+        device=None,
     ):
         self.candidates = candidates
         self.min_gain = min_gain
         self.cv = cv
         self.missing_label = missing_label
         self.random_state = random_state
+        self.device = device
 
     def _fit_samples(self, samples, groups):
         candidates = self._open_candidates()
-        part, of_part = samples, groups
         size = max(_MAX_ROWS, _CLASS_ROWS * len(samples.classes))
-        if len(samples) > size:
-            rows = rows_of_fit(samples.given, samples.trusted, size)
-            part, of_part = samples[rows], None if groups is None else groups[rows]
+        part, of_part = part_of_fit(samples, groups, size)
         fitted = [_fitted(c, part, of_part) for _, c in candidates]
         hits = None
         if any(np.isnan(_log_likelihood(c)) for c, _ in fitted):
@@ -158,8 +171,12 @@ class AutoPurifier(BaseCleaner):
             self.purifier_, purified = _fitted(candidates[place][1], samples, groups)
         self.informative_ = getattr(self.purifier_, "informative_", True)
         self.expected_gain_ = _expected_gain(purified)
-        self._doubtful = _doubtful(self.purifier_)
-        self.left_alone_ = (
+        self._doubtful = _doubtful(self.purifier_, samples)
+        self._doubted_share = getattr(self.purifier_, "_doubted_share", 0.0)
+        if self._doubtful and purified.clean_proba is not None:
+            wrong = 1 - float(np.nanmean(purified.clean_proba))
+            self._doubted_share = max(self._doubted_share, wrong)
+        self.left_alone_ = bool(
             not self.informative_ or self._doubtful or self.expected_gain_ < self.min_gain
         )
         self.transition_matrix_ = getattr(self.purifier_, "transition_matrix_", None)
@@ -199,7 +216,7 @@ class AutoPurifier(BaseCleaner):
             hidden = samples._replace(given=given, trusted=trusted)
             for i, (_, candidate) in enumerate(candidates):
                 _, found = _fitted(candidate, hidden, groups)
-                best = found.proba[rows[held]].argmax(axis=1)
+                best = few_rows(found.proba, rows[held]).argmax(axis=1)
                 hits[i, held] = best == samples.given[rows[held]]
         return hits
 
@@ -207,9 +224,8 @@ class AutoPurifier(BaseCleaner):
         trusted = 0 if samples.trusted is None else int(samples.trusted.sum())
         wrong = 1 - np.nanmean(purified.clean_proba) if purified.clean_proba is not None else np.nan
         T = self.transition_matrix_
-        off = (T - np.diag(np.diag(T))) * np.bincount(
-            purified.proba.argmax(axis=1), minlength=len(T)
-        )[:, None]
+        size = np.bincount(best_class(purified.proba), minlength=len(T))
+        off = (T - np.diag(np.diag(T))) * size[:, None]
         share = off.max(axis=1).sum() / max(off.sum(), 1e-12)
         pattern = "mostly one class for another" if share > 0.5 else "spread over the classes"
         said = [
@@ -234,15 +250,13 @@ class AutoPurifier(BaseCleaner):
     def _leave_alone(self, samples: Any) -> Any:
         """The given labels where there are any, hard and soft, with what is known about them."""
         given = samples._given_codes()
-        proba, labelled = samples.proba.copy(), np.flatnonzero(given >= 0)
-        proba[labelled] = 0
-        proba[labelled, given[labelled]] = 1
+        proba = settled(samples.proba, given)
         status = np.where(given >= 0, KEPT, PREDICTED).astype(np.int8)
         if samples.trusted is not None:
             status[samples.trusted] = TRUSTED
         return samples.with_labels(
             proba=proba,
-            label_codes=np.where(given >= 0, given, proba.argmax(axis=1)),
+            label_codes=np.where(given >= 0, given, best_class(proba)),
             status=status,
         )
 
@@ -287,14 +301,23 @@ def _log_likelihood(purifier):
     return float(getattr(purifier, "log_likelihood_", np.nan)) if informative else -np.inf
 
 
-def _doubtful(purifier):
+def _doubtful(purifier, samples):
     """Whether the rows of the fit are too few to tell wrong labels from overlapping classes."""
     support, separation = getattr(purifier, "_support", (np.inf, 1.0))
-    return support < (0.5 if separation >= _SURE_SEPARATION else _SURE_NATS)
+    verified = samples.trusted is not None and samples.trusted.sum() >= _MIN_TRUSTED
+    few = np.count_nonzero(samples.given >= 0) < _WEAK_CLASS_ROWS * len(samples.classes)
+    if separation < _WEAK_SEPARATION and few and not verified:
+        return True
+    return support < (needed_support(separation) if separation >= _SURE_SEPARATION else _SURE_NATS)
 
 
 def _expected_gain(samples):
     """Share of the labelled rows whose label the purifier expects to mend."""
-    rows = np.flatnonzero(samples.given >= 0)
-    given, label = samples.given[rows], samples.label_codes[rows]
-    return float(np.mean(samples.proba[rows, label] - samples.proba[rows, given]))
+
+    def gain(proba, given, label):
+        rows = np.arange(len(given))
+        mended = np.where(given < 0, 0, proba[rows, label] - proba[rows, given])
+        return (float(mended.sum(dtype=np.float64)),)
+
+    total = sum_blocks(gain, samples.proba, samples.given, samples.label_codes)[0]
+    return float(total / np.count_nonzero(samples.given >= 0))

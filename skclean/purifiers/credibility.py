@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from skclean._blocks import best_class, map_rows
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
-from skclean._validation import HasMethods, Interval
+from skclean._validation import HasMethods, Interval, StrOptions
 from skclean.base import BaseCleaner
 from skclean.cleaners.gmm import GMMCleaner
 from skclean.decision.loss_mixture import normalise
-from skclean.decision.summary import soft_transition
+from skclean.decision.summary import settled, soft_transition
 from skclean.linalg.mixture import fit_two_gaussians
 
 
@@ -33,6 +34,9 @@ class CredibilityRelabeler(BaseCleaner):
         used.
     missing_label : "auto", None or a label, default="auto"
         What marks a missing label in `y`, as in `LabelledSamples`.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -73,12 +77,14 @@ class CredibilityRelabeler(BaseCleaner):
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "cleaner": [HasMethods(["fit_transform", "transform"]), None],
         "missing_label": "no_validation",
+        "device": [StrOptions({"cpu", "cuda"}), None],
     }
 
-    def __init__(self, threshold=0.5, cleaner=None, *, missing_label="auto"):
+    def __init__(self, threshold=0.5, cleaner=None, *, missing_label="auto", device=None):
         self.threshold = threshold
         self.cleaner = cleaner
         self.missing_label = missing_label
+        self.device = device
 
     def _fit_samples(self, samples, groups):
         self.cleaner_ = None
@@ -87,7 +93,7 @@ class CredibilityRelabeler(BaseCleaner):
             samples = self.cleaner_.fit_transform(samples, groups=groups)
         self.informative_ = getattr(self.cleaner_, "informative_", True)
         _check_proba(samples)
-        top = samples.proba.max(axis=1).astype(np.float64)
+        top = map_rows(_top, samples.proba)
         self._range = float(top.min()), float(top.max())
         self.mixture_ = fit_two_gaussians(normalise(top, *self._range))
         purified = self._relabel(samples, judged=(KEPT, TRUSTED))
@@ -108,12 +114,12 @@ class CredibilityRelabeler(BaseCleaner):
         """New labels in the rows that are not of a status in `judged`."""
         _check_proba(samples)
         proba = samples.proba
-        top = normalise(proba.max(axis=1).astype(np.float64), *self._range)
-        right = np.ones(len(proba))
+        top = normalise(map_rows(_top, proba), *self._range)
+        right = np.ones(len(top))
         if self.mixture_.n_components == 2:
             # The posterior of two unequal variances turns back beyond one of the means.
             right = 1 - self.mixture_.smaller_proba(np.clip(top, *self.mixture_.means))
-        best, status = proba.argmax(axis=1), samples.status_codes.copy()
+        best, status = best_class(proba), samples.status_codes.copy()
         given = samples._given_codes()
         wrong = ~np.isin(status, judged)
         credible = right > self.threshold
@@ -121,12 +127,14 @@ class CredibilityRelabeler(BaseCleaner):
         # Judged wrong, and predicted all the same: the two agree on the label.
         status[wrong & credible & (best == given)] = KEPT
         kept = np.isin(status, (KEPT, TRUSTED))
-        soft = proba.copy()
-        soft[kept] = 0
-        soft[kept, given[kept]] = 1
+        soft = settled(proba, np.where(kept, given, -1))
         return samples.with_labels(
             proba=soft, label_codes=np.where(kept, given, best), status=status, right_proba=right
         )
+
+
+def _top(proba):
+    return proba.max(axis=1).astype(np.float64)
 
 
 def _check_proba(samples):

@@ -1,11 +1,13 @@
 """LeastSquaresMetaPurifier: noisy labels made better by a few trusted ones."""
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skclean._array import take_rows, to_numpy
+from skclean._array import is_dask
+from skclean._blocks import few_rows, held, on_host, put_rows
 from skclean._validation import Interval, StrOptions
 from skclean.cleaners.transition import TransitionCleaner
 from skclean.decision.meta_gradient import fit_corrections, fit_in_batches, play
@@ -76,6 +78,9 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         What marks a missing label in `y`, as in `LabelledSamples`.
     random_state : int, RandomState instance or None, default=0
         Draws the slices of `batch_size`.
+    device : {"cpu", "cuda"} or None, default=None
+        Where the work is done. None: where the features are. "cuda" takes NumPy features to the
+        current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
 
     Attributes
     ----------
@@ -166,6 +171,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         n_credible=10,
         missing_label="auto",
         random_state=0,
+        device=None,
     ):
         self.solver = solver
         self.threshold = threshold
@@ -184,9 +190,11 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         self.n_credible = n_credible
         self.missing_label = missing_label
         self.random_state = random_state
+        self.device = device
 
     def _fit_samples(self, samples, groups):
-        for learned in ("_support", "model_", "log_likelihood_", "trusted_weight_", "converged_"):
+        earlier = "_support", "_doubted_share", "model_", "log_likelihood_", "trusted_weight_"
+        for learned in (*earlier, "converged_"):
             self.__dict__.pop(learned, None)
         self._corrections = None
         self.trusted_source_ = "none" if samples.trusted is None else "given"
@@ -209,10 +217,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         self.trusted_weight_ = 1.0
         if samples.trusted is None or not samples.trusted.any():
             return super()._fit_first(samples, groups)
-        part, of_part = samples, groups
-        if len(samples) > _MAX_ROWS:
-            rows = rows_of_fit(samples.given, samples.trusted, _MAX_ROWS)
-            part, of_part = samples[rows], None if groups is None else groups[rows]
+        part, of_part = part_of_fit(samples, groups, _MAX_ROWS)
         tried = (self.trusted_weight,) if self.trusted_weight != "auto" else (1.0, *_WEIGHTS)
         best = None
         for weight in tried:
@@ -246,10 +251,15 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         self.evidence_ = self._new_evidence(samples, groups, weight=noisy.astype(np.float64))
         self.informative_ = self.evidence_.informative(samples.given)
         ridge, rows = self.evidence_.model._ridge, np.flatnonzero(trusted)
-        target = take_rows(samples.features, rows), samples.given[rows]
+        target = few_rows(samples.features, rows), samples.given[rows]
         step = self.learning_rate
         if step is None:
             step = 0.03 if self.batch_size is None else 0.001
+        if self.batch_size is not None and is_dask(samples.features):
+            raise ValueError(
+                f"{type(self).__name__}: expected batch_size=None beside a dask array, got "
+                f"{self.batch_size}: slices are drawn at random; do leave it out, or X.compute()."
+            )
         shared = {"period": self.period, "rate": self.blend, "learning_rate": step}
         if self.batch_size is None:
             self._corrections = fit_corrections(
@@ -276,7 +286,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
                 **shared,
             )
             posterior = self._play(samples, samples.given)
-            posterior[noisy] = to_numpy(labels)
+            posterior = put_rows(posterior, np.flatnonzero(noisy), labels)
         self.n_iter_ = self.n_periods * self.period
         purified = self._purify(samples, posterior)
         self.transition_matrix_ = soft_transition(samples.given, purified.proba)
@@ -285,7 +295,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
     def _play(self, samples, given):
         """Labels (n, C) of rows after the corrections of the fit."""
         ridge = self.evidence_.model._ridge
-        return to_numpy(play(self._corrections, ridge, samples.features, given))
+        return on_host(play(self._corrections, ridge, samples.features, given))
 
     def _most_credible(self, samples, groups):
         """Mask of the rows of each class that the likelihood believes most."""
@@ -303,6 +313,18 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
                 "trusted."
             )
         return chosen
+
+
+def part_of_fit(samples: Any, groups: np.ndarray | None, n_rows: int) -> tuple[Any, Any]:
+    """About `n_rows` rows of a container at most, in memory, and their groups.
+
+    Every class and every trusted row is among them; a container of fewer rows comes back itself.
+    """
+    if len(samples) <= n_rows:
+        return samples, groups
+    part = samples[rows := rows_of_fit(samples.given, samples.trusted, n_rows)]
+    part = part._replace(features=held(part.features), proba=held(part.proba))
+    return part, None if groups is None else groups[rows]
 
 
 def _weights(samples, weight):

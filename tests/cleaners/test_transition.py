@@ -279,3 +279,29 @@ def test_wrong_parameters_and_probabilities():
             fit(**settings)
     with pytest.raises(ValueError, match="sum to 1"):
         LabelledSamples(X, GIVEN, proba=np.full((400, 4), 0.3))
+
+
+@pytest.mark.parametrize("n", [400, 600])
+def test_wrong_labels_among_few_rows_of_classes_far_apart(n):
+    rng = np.random.RandomState(0)
+    truth = rng.randint(0, 3, n)
+    X = rng.standard_normal((n, 5))
+    X[np.arange(n), truth] += 8
+    noisy = np.where(rng.random_sample(n) < 0.3, rng.randint(0, 3, n), truth)
+    cleaner = TransitionCleaner().fit(X, noisy)
+    assert np.mean(cleaner.transduction_ == truth) > 0.98
+    low, high = cleaner.audit().interval
+    assert low < np.sum(noisy != truth) < high
+
+
+def test_few_rows_of_overlapping_classes_do_not_look_clean():
+    rng = np.random.RandomState(0)
+    truth = rng.randint(0, 3, 90)
+    X = rng.standard_normal((90, 5))
+    X[np.arange(90), truth] += 2
+    noisy = np.where(rng.random_sample(90) < 0.4, rng.randint(0, 3, 90), truth)
+    cleaner = TransitionCleaner().fit(X, noisy)
+    audit = cleaner.audit()
+    assert cleaner.informative_ and not audit.informative and not audit.looks_clean
+    assert np.sum(noisy != truth) < audit.interval[1] == audit.n_doubtful
+    assert "too few" in str(audit)

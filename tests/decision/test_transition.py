@@ -143,8 +143,7 @@ def test_gradient_of_a_small_fit_in_every_direction(monkeypatch):
 
 
 def fitted(scores, given, trusted=None, precision=None, rounds=200):
-    fit = transition._Fit(scores, given, trusted)
-    fit.warm_up()
+    fit = transition._Fit(scores, given, trusted).started(2 / 3)
     if precision is not None:
         fit.precision = precision
     fit.climb(max_iter=rounds)
@@ -190,6 +189,16 @@ def test_leave_one_out_is_near_to_refitting():
     assert np.abs(exact - in_sample).mean() > 0.005
     assert np.corrcoef(approximate - in_sample, exact - in_sample)[0, 1] > 0.8
     assert np.abs(approximate - exact).mean() < 0.7 * np.abs(in_sample - exact).mean()
+
+
+def test_labels_that_are_nearly_all_wrong(monkeypatch):
+    scores, given, truth, T = evidence(n=12000, n_classes=10, noise=0.85)
+    model, gamma = fit_transition(scores, given)
+    np.testing.assert_allclose(model.transition.diagonal(), T.diagonal(), atol=0.05)
+    assert np.mean(gamma.argmax(axis=1) == truth) > 0.8
+    monkeypatch.setattr(transition, "START_NOISE", (2 / 3,))
+    from_the_first_alone = fit_transition(scores, given)[0]
+    assert from_the_first_alone.log_likelihood < model.log_likelihood
 
 
 def test_counts_by_loops():
@@ -386,8 +395,7 @@ def test_no_confusion_is_likelier_than_the_label():
 
 def test_the_prior_of_the_mixing_matrix_follows_its_size():
     scores, given, _, _ = evidence(n_classes=4, noise=0.3)
-    fit = transition._Fit(scores, given, None)
-    fit.warm_up()
+    fit = transition._Fit(scores, given, None).started(2 / 3)
     before = fit.precision
     fit.climb()
     fit.leave_one_out()

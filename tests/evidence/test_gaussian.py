@@ -79,10 +79,16 @@ def test_rows_without_a_label_take_no_part():
     more = np.vstack([X, RNG.standard_normal((5, 6)) * 100])
     with_them, without = fit_shared_gaussian(more, codes, 6), fit_shared_gaussian(X, CODES, 6)
     for a, b in zip(with_them.distances(X), without.distances(X), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-7)
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(
-        with_them.distances(more, codes)[0][:41], without.distances(X, CODES)[0]
+        with_them.distances(more, codes)[0][:41], without.distances(X, CODES)[0], atol=1e-12
     )
+
+
+def test_every_row_is_the_mean_of_its_class():
+    X = 1e-12 * np.repeat(RNG.standard_normal((2, 8)), 6, axis=0)
+    own, _ = fit_shared_gaussian(X, np.arange(12) // 6, 2).distances(X, np.arange(12) // 6)
+    assert np.isfinite(own).all()
 
 
 def test_order_of_rows_and_names_of_classes_do_not_matter():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.linalg import solve
 
-from skclean import _array
+from skclean import _blocks
 from skclean._array import array_namespace
 from skclean.linalg.feature_map import FAR, landmark_map, linear_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
@@ -186,7 +186,7 @@ def test_alpha_from_a_part_of_the_rows(rng):
 def test_blocks_do_not_show(rng, monkeypatch):
     X, codes = problem(rng)
     whole = linear(X, codes, 1.0).leave_one_out(X, codes)
-    monkeypatch.setattr(_array, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(_blocks, "BLOCK_ROWS", 7)
     blocked = linear(X, codes, 1.0)
     np.testing.assert_allclose(blocked.leave_one_out(X, codes), whole, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(blocked.predict(X[:9]), linear(X, codes, 1.0).predict(X[:9]))

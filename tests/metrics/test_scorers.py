@@ -12,6 +12,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
 from sklearn.pipeline import Pipeline
 
+from skclean import GMMCleaner, PurifiedClassifier
 from skclean.datasets import make_symmetric_noise
 from skclean.metrics import (
     TrustedScorer,
@@ -96,6 +97,17 @@ def test_grid_search_selects_on_trusted_rows(data, routing):
         expected = (model.predict(X[rows]) == y[rows]).mean()
         assert search.cv_results_[f"split{k}_test_score"][1] == pytest.approx(expected)
     assert search.best_params_ == {"C": 1.0}
+
+
+def test_grid_search_takes_the_mask_of_a_container(data):
+    X, _, y_given, _, trusted = data
+    pipe = Pipeline([("clean", GMMCleaner()), ("classify", PurifiedClassifier())])
+    chosen = {"scoring": trusted_accuracy_scorer, "cv": splitter(trusted), "error_score": "raise"}
+    search = GridSearchCV(pipe, {"clean__threshold": [0.5]}, **chosen)
+    search.fit(LabelledSamples(X, y_given, trusted=trusted))
+    assert search.best_score_ > 0.6
+    with pytest.raises(ValueError, match=r"do fit the search to LabelledSamples\(X, y, trusted"):
+        search.fit(X, y_given)
 
 
 def test_several_scorers_at_once(data, routing):

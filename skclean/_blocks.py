@@ -1,0 +1,324 @@
+"""Passes over the rows: sums and functions of rows, block by block, in memory or on dask.
+
+A pass sees a few thousand rows at a time, whatever their number. Arrays of NumPy, memory maps,
+CuPy and torch are read in turn; of dask arrays, which are chunked by rows, every chunk is a task of
+the scheduler that is current, and works in the same blocks. The chunks are brought to units of
+`UNIT_ROWS` rows, in which arrays in memory are summed too, and partial sums are added in one
+order: results are the same to the last bit at any chunking.
+
+On dask, results with columns stay dask arrays, kept by the scheduler (`persist`); those of one
+dimension, a few bytes a row, come to the caller as NumPy arrays.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from sklearn import get_config
+
+from skclean._array import (
+    array_namespace,
+    device,
+    from_numpy,
+    is_dask,
+    take_rows,
+    to_numpy,
+)
+from skclean._optional import import_optional
+from skclean._threads import one_blas_thread
+
+#: Rows of a block: BLAS gains little beyond, and malloc starts to hand memory back between blocks.
+#: Fewer where the working memory is short.
+BLOCK_ROWS = 1024
+#: Rows of a unit, of which each has a sum of its own: a chunk on dask.
+UNIT_ROWS = 16 * BLOCK_ROWS
+#: Float64 arrays of the size of a block that a pass may hold.
+_COPIES = 16
+#: Partial sums that are added at a time.
+_FAN = 8
+
+
+def sum_blocks(function: Callable, *rowwise: Any) -> list[Any]:
+    """Sums over the rows.
+
+    Parameters
+    ----------
+    function : callable
+        From a block of rows of each of `rowwise` to a tuple of arrays or floats, the sums over
+        the rows of the block.
+    *rowwise : array of shape (n, ...) or None
+        None is handed on.
+
+    Returns
+    -------
+    list of arrays or floats
+        Float64, in the library and on the device of what the function returns; in memory.
+    """
+    n, size = _n_rows(rowwise), block_rows(*rowwise)
+    if _on_dask(rowwise):
+        delayed = import_optional("dask", "scale").delayed
+        run, parts = _task(_sum_unit, function, size), _units(rowwise, n)
+        total = _tree(
+            lambda i: run(*parts[i]), lambda sums: delayed(_total)(list(sums)), 0, len(parts)
+        )
+        return total.compute()
+
+    def unit(i):
+        rows = slice(i * UNIT_ROWS, min((i + 1) * UNIT_ROWS, n))
+        return _sum_unit(function, size, *(_part(x, rows) for x in rowwise))
+
+    return _tree(unit, _total, 0, max(-(-n // UNIT_ROWS), 1))
+
+
+def map_rows(function: Callable, *rowwise: Any, out: Any = None) -> Any:
+    """A function of every row.
+
+    Parameters
+    ----------
+    function : callable
+        From a block of rows of each of `rowwise` to an array of as many rows, or a tuple of such.
+    *rowwise : array of shape (n, ...) or None
+        None is handed on.
+    out : array of shape (n, ...) or None
+        Where the arrays are in memory, what the first result is written to; one of `rowwise` may
+        be.
+
+    Returns
+    -------
+    array of shape (n, ...), or tuple of such
+        In the library and on the device of what the function returns; of dask arrays, dask arrays
+        with the same chunks, or NumPy arrays where they have one dimension.
+    """
+    n, size = _n_rows(rowwise), block_rows(*rowwise)
+    if _on_dask(rowwise):
+        run = _task(_map_unit, function, size)
+        found = _collect([run(*part) for part in _units(rowwise, n)], _lengths(n))
+    else:
+        found = _map_unit(function, size, *rowwise, out=out)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def at_once(function: Callable, x: Any) -> tuple[Any, Any]:
+    """A function of all rows of an array small enough to be held: one task on dask.
+
+    Parameters
+    ----------
+    function : callable
+        From the array to a pair of anything and a float32 array of the same shape.
+    x : array of shape (n, ...)
+
+    Returns
+    -------
+    anything, array of shape (n, ...)
+        The second stays on dask if `x` is there.
+    """
+    if not is_dask(x):
+        return function(x)
+    dask, da = import_optional("dask", "scale"), import_optional("dask.array", "scale")
+    (whole,) = x.rechunk(-1).to_delayed().ravel()
+    first, second = dask.persist(*dask.delayed(_alone, nout=2)(dask.delayed(function), whole))
+    return first.compute(), in_chunks(da.from_delayed(second, x.shape, np.float32))
+
+
+def in_chunks(x: Any) -> Any:
+    """A dask array in chunks of `UNIT_ROWS` rows with all columns."""
+    chunks = (_lengths(x.shape[0]), *((size,) for size in x.shape[1:]))
+    return x if x.chunks == chunks else x.rechunk(chunks)
+
+
+def few_rows(x: Any, rows: slice | np.ndarray) -> Any:
+    """Rows of an array, few enough to be held: of a dask array, as a NumPy array."""
+    if is_dask(x) and isinstance(rows, slice):
+        # Slices are views, which would keep all chunks until they are put together.
+        rows = np.arange(x.shape[0])[rows]
+    return held(take_rows(x, rows))
+
+
+def held(x: Any) -> Any:
+    """A dask array as a NumPy array; others as they are."""
+    return to_numpy(x) if is_dask(x) else x
+
+
+def on_host(x: Any) -> Any:
+    """The array as a NumPy array, on whatever device; a dask array stays one."""
+    return x if is_dask(x) else to_numpy(x)
+
+
+def put_rows(x: Any, rows: np.ndarray, values: Any) -> Any:
+    """The array with other values in some rows (sorted positions); one in memory is written to."""
+    if not is_dask(x):
+        out = to_numpy(x)
+        out[rows] = to_numpy(values)
+        return from_numpy(out, x)
+    x = x.copy()
+    x[rows] = values
+    return in_chunks(x).persist()
+
+
+def best_class(proba: Any) -> np.ndarray:
+    """Column (n,) of the greatest value of each row, int64 on the host."""
+    best = map_rows(lambda p: array_namespace(p).argmax(p, axis=1), proba)
+    return to_numpy(best).astype(np.int64, copy=False)
+
+
+def joined_rows(parts: list[tuple[np.ndarray, Any]]) -> Any:
+    """A dask array out of its rows, [(sorted positions, values), ...], every row in one part."""
+    da = import_optional("dask.array", "scale")
+    back = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    joined = da.concatenate([da.asarray(values) for _, values in parts])[back]
+    return in_chunks(joined).persist()
+
+
+def all_finite(x: Any) -> bool:
+    """Whether no value is NaN or infinite."""
+
+    def wrong(x):
+        xp = array_namespace(x)
+        return (xp.sum(xp.astype(~xp.isfinite(x), xp.int64)),)
+
+    return float(sum_blocks(wrong, x)[0]) == 0
+
+
+def own_column(proba: Any, codes: np.ndarray) -> Any:
+    """The value (n,) of each row (n, C) in the column `codes`, of at least 0."""
+
+    def own(p, codes):
+        xp = array_namespace(p)
+        return xp.take_along_axis(p, from_numpy(codes[:, None], p), axis=1)[:, 0]
+
+    return map_rows(own, proba, codes)
+
+
+def block_rows(*rowwise: Any) -> int:
+    """Rows of a block: `BLOCK_ROWS`, fewer where scikit-learn's `working_memory` asks for it."""
+    width = sum(int(np.prod(x.shape[1:])) for x in rowwise if x is not None)
+    affordable = get_config()["working_memory"] * 2**20 / (8 * _COPIES * max(width, 1))
+    return min(BLOCK_ROWS, 1 << max(int(affordable).bit_length() - 1, 4))
+
+
+def _sum_unit(function, size, *rowwise):
+    """The sums over the rows of one unit."""
+    total: list[Any] = []
+    for rows in _slices(_n_rows(rowwise), size):
+        sums = function(*(_part(x, rows) for x in rowwise))
+        if not total:
+            total = [_wide(x) for x in sums]
+            continue
+        for i, x in enumerate(sums):
+            total[i] += x
+    return total
+
+
+def _map_unit(function, size, *rowwise, out=None):
+    """The values of the rows, a list of arrays."""
+    n, values = _n_rows(rowwise), None
+    for rows in _slices(n, size):
+        parts = function(*(_part(x, rows) for x in rowwise))
+        parts = parts if isinstance(parts, tuple) else (parts,)
+        if values is None:
+            empty = (_empty(n, x) for x in parts[out is not None :])
+            values = [*empty] if out is None else [out, *empty]
+        for to, x in zip(values, parts, strict=True):
+            to[rows, ...] = x
+    return values
+
+
+def _total(sums: Iterable) -> list[Any]:
+    sums = iter(sums)
+    total = next(sums)
+    for others in sums:
+        total = [a + b for a, b in zip(total, others, strict=True)]
+    return total
+
+
+def _tree(leaf, total, start, stop):
+    """The total of leaves start to stop, by nodes of `_FAN`: in one order, however it is run."""
+    if stop - start == 1:
+        return leaf(start)
+    step = 1
+    while step * _FAN < stop - start:
+        step *= _FAN
+    return total(_tree(leaf, total, i, min(i + step, stop)) for i in range(start, stop, step))
+
+
+def _task(run, function, size):
+    """`run` as a task of dask; the function is sent to a worker once."""
+    delayed = import_optional("dask", "scale").delayed
+    shared = delayed(function)
+    return lambda *parts: delayed(_alone)(run, shared, size, *parts)
+
+
+def _alone(run, *arguments):
+    with one_blas_thread():
+        return run(*arguments)
+
+
+def _collect(parts, lengths):
+    """Tasks, each with the values of one unit, as arrays of all rows."""
+    dask, da = import_optional("dask", "scale"), import_optional("dask.array", "scale")
+    parts = dask.persist(*parts)
+    kinds = dask.delayed(_kinds)(parts[0]).compute()
+    values: list[Any] = []
+    for j, (shape, dtype) in enumerate(kinds):
+        pieces = [dask.delayed(_item)(part, j) for part in parts]
+        if not shape:
+            values.append(np.concatenate(dask.compute(*pieces)))
+            continue
+        arrays = zip(pieces, lengths, strict=True)
+        arrays = [da.from_delayed(piece, (m, *shape), dtype) for piece, m in arrays]
+        values.append(da.concatenate(arrays).persist())
+    return values
+
+
+def _kinds(values):
+    return [(x.shape[1:], x.dtype) for x in values]
+
+
+def _item(values, j):
+    return values[j]
+
+
+def _units(rowwise, n):
+    """The units of each array, [(unit of the first, of the second, ...), ...]."""
+    lengths = _lengths(n)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    parts = []
+    for x in rowwise:
+        if is_dask(x):
+            parts.append(list(in_chunks(x).to_delayed().ravel()))
+        else:
+            parts.append([_part(x, slice(a, a + m)) for a, m in zip(starts, lengths, strict=False)])
+    return list(zip(*parts, strict=True))
+
+
+def _lengths(n):
+    return tuple(min(UNIT_ROWS, n - start) for start in range(0, max(n, 1), UNIT_ROWS))
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, max(n, 1), size))
+
+
+def _part(x, rows):
+    return None if x is None else x[rows, ...]
+
+
+def _on_dask(rowwise):
+    return any(is_dask(x) for x in rowwise if x is not None)
+
+
+def _n_rows(rowwise):
+    return next(x.shape[0] for x in rowwise if x is not None)
+
+
+def _wide(x):
+    """A sum as float64, in memory of its own."""
+    if isinstance(x, float | int):
+        return float(x)
+    xp = array_namespace(x)
+    return xp.astype(x, xp.float64, copy=True)
+
+
+def _empty(n, like):
+    xp = array_namespace(like)
+    return xp.empty((n, *like.shape[1:]), dtype=like.dtype, device=device(like))

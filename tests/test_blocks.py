@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from sklearn import config_context
+
+from skclean import _blocks
+from skclean._blocks import (
+    all_finite,
+    at_once,
+    best_class,
+    block_rows,
+    few_rows,
+    map_rows,
+    own_column,
+    put_rows,
+    sum_blocks,
+)
+
+SIZES = [0, 1, 63, 64, 65, 1000, 10_007]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Blocks of 8 rows, units of 64."""
+    monkeypatch.setattr(_blocks, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(_blocks, "UNIT_ROWS", 64)
+
+
+@pytest.fixture
+def da():
+    return pytest.importorskip("dask.array")
+
+
+def chunked(da, x, rng):
+    """The array in chunks of random sizes, some of them empty."""
+    cuts = np.sort(rng.integers(0, len(x) + 1, 5))
+    sizes = tuple(np.diff([0, *cuts, len(x)]))
+    return da.from_array(x, chunks=(sizes, *((m,) for m in x.shape[1:])))
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_sums_are_those_of_all_rows(n, small, xp):
+    X = np.random.default_rng(0).standard_normal((n, 3)).astype(np.float32)
+    gram, total, count = sum_blocks(
+        lambda B: (B.T @ B, xp.xp.sum(B, axis=0), float(B.shape[0])), xp.asarray(X)
+    )
+    np.testing.assert_allclose(xp.to_numpy(gram), X.astype(np.float64).T @ X, atol=1e-4, rtol=1e-5)
+    np.testing.assert_allclose(xp.to_numpy(total), X.sum(axis=0), atol=1e-4, rtol=1e-5)
+    assert count == n
+    assert xp.to_numpy(gram).dtype == np.float64
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_sums_do_not_depend_on_the_chunks(n, small, da):
+    rng = np.random.default_rng(n)
+    X, given = rng.standard_normal((n, 3)), rng.integers(0, 4, n)
+
+    def sums(X, given, nothing):
+        assert nothing is None
+        return X.T @ X, X.sum(axis=0), np.bincount(given, minlength=4)
+
+    expected = sum_blocks(sums, X, given, None)
+    for _ in range(3):
+        found = sum_blocks(sums, chunked(da, X, rng), given, None)
+        for a, b in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_functions_of_rows(n, small, da):
+    rng = np.random.default_rng(n)
+    X, given = rng.standard_normal((n, 3)), rng.integers(0, 3, n)
+
+    def both(X, given):
+        return 2 * X, X[np.arange(len(X)), given]
+
+    D = chunked(da, X, rng)
+    for doubled, own in (map_rows(both, X, given), map_rows(both, D, given)):
+        np.testing.assert_array_equal(np.asarray(doubled), 2 * X)
+        np.testing.assert_array_equal(own, X[np.arange(n), given])
+        assert isinstance(own, np.ndarray)
+    assert isinstance(map_rows(both, D, given)[0], da.Array)
+
+
+def test_out_is_written_to(small):
+    X = np.ones((100, 2))
+    assert map_rows(lambda B: B + 1, X, out=X) is X
+    np.testing.assert_array_equal(X, 2)
+
+
+def test_columns_and_rows(small, da):
+    rng = np.random.default_rng(0)
+    X, codes, rows = rng.standard_normal((300, 4)), rng.integers(0, 4, 300), np.arange(5, 250, 3)
+    for A in (X.copy(), chunked(da, X, rng)):
+        np.testing.assert_array_equal(best_class(A), X.argmax(axis=1))
+        np.testing.assert_array_equal(own_column(A, codes), X[np.arange(300), codes])
+        assert isinstance(few_rows(A, rows), np.ndarray)
+        np.testing.assert_array_equal(few_rows(A, rows), X[rows])
+        other = X.copy()
+        other[rows] = 7
+        np.testing.assert_array_equal(np.asarray(put_rows(A, rows, np.full((82, 4), 7.0))), other)
+        assert all_finite(A)
+        assert not all_finite(put_rows(A, rows, np.full((82, 4), np.nan)))
+
+
+def test_one_task_for_all_rows(small, da):
+    X = np.random.default_rng(0).standard_normal((300, 4)).astype(np.float32)
+    for A in (X, da.from_array(X, chunks=(7, 4))):
+        length, doubled = at_once(lambda X: (len(X), 2 * X), A)
+        assert length == 300
+        np.testing.assert_array_equal(np.asarray(doubled), 2 * X)
+
+
+def test_working_memory_bounds_the_blocks():
+    X = np.empty((10**6, 1000), np.float32)
+    assert block_rows(X) == _blocks.BLOCK_ROWS
+    with config_context(working_memory=64):
+        size = block_rows(X)
+    assert 64 <= size < _blocks.BLOCK_ROWS
+    assert _blocks.UNIT_ROWS % size == 0
