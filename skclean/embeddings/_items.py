@@ -182,9 +182,11 @@ class _Batches:
         images = self.source._zeros(rows)
         failures = self.source._fill(np.asarray(rows), images, self.load)
         for _, error in failures:
-            # Pickling drops the cause, which may not be possible to pickle.
+            # Where tblib is imported, as by dask.distributed, pickling takes all of this along: the
+            # cause may not be possible to pickle, and the parent would wait for ever.
             if error.__cause__ is not None:
                 error.add_note("".join(traceback.format_exception(error.__cause__)))
+            error.__cause__ = error.__context__ = error.__traceback__ = None
         return torch.from_numpy(images), failures
 
 

@@ -21,7 +21,7 @@ except ImportError:  # Windows has no such locks: two runs are then not kept apa
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1
-_KEY = "skclean"
+_KEY, _SEAL = "skclean", "sha256"
 _FILE, _LOCK = "checkpoint.safetensors", "lock"
 #: Images that tell one set from another.
 FINGERPRINT_ROWS = 64
@@ -71,8 +71,9 @@ def save_checkpoint(path: Any, tensors: dict[str, Tensor], values: dict[str, Any
         for name, x in tensors.items()
     }
     text = json.dumps({"format": FORMAT, **values})
+    metadata = {_KEY: text, _SEAL: _seal(text, plain)}
     with replacing(path) as temporary:
-        safetensors.save_file(plain, temporary, metadata={_KEY: text})
+        safetensors.save_file(plain, temporary, metadata=metadata)
 
 
 def load_checkpoint(path: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -92,13 +93,19 @@ def load_checkpoint(path: Any, name: str) -> tuple[dict[str, Tensor], dict[str, 
     safetensors = import_optional("safetensors", "neural")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except safetensors.SafetensorError as error:
         raise ValueError(
             f"{name}: expected a whole checkpoint in {path}, got a damaged file ({error}); do "
             "delete it or name another folder."
         ) from error
+    text = metadata.get(_KEY)
+    if text is not None and metadata.get(_SEAL) != _seal(text, tensors):
+        raise ValueError(
+            f"{name}: expected a whole checkpoint in {path}, got one whose content is not what was "
+            "written; do delete it or name another folder."
+        )
     values = {} if text is None else json.loads(text)
     if values.get("format") != FORMAT:
         got = "another file" if text is None else f"format {values.get('format')}"
@@ -107,6 +114,17 @@ def load_checkpoint(path: Any, name: str) -> tuple[dict[str, Tensor], dict[str, 
             "another folder."
         )
     return tensors, values
+
+
+def _seal(text, tensors):
+    """A digest of the document, and of names, types, shapes and bytes of the tensors."""
+    found = hashlib.sha256(text.encode())
+    for key in sorted(tensors):
+        x = tensors[key]
+        found.update(f"{key} {x.dtype} {tuple(x.shape)}".encode())
+        # NumPy has not every type of torch.
+        found.update(x.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def check_settings(stored: dict[str, Any], settings: dict[str, Any], path: Any, name: str) -> None:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skclean._fields import with_unreadable
 from skclean._files import array_output
+from skclean._optional import import_optional
 from skclean._output import TransformsSamples
 from skclean._validation import (
     HasMethods,
@@ -362,6 +363,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
                 self.__dict__.pop(attribute, None)
         else:
             # Only what needs torch imports it.
+            import_optional("torch", "neural")
             from skclean.embeddings.network import fit_backbone
 
             self.backbone_, self.history_ = fit_backbone(self, source, rng, probe_y)

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skclean._labels import encode_labels
+from skclean._optional import import_optional
 from skclean._validation import (
     HasMethods,
     Interval,
@@ -334,6 +335,7 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
             samples, source = self._open_images(X, y, trusted)
         self.classes_ = samples.classes
         # Only what needs torch imports it.
+        import_optional("torch", "neural")
         from skclean.neural.training import fit_networks
 
         rng = check_random_state(self.random_state)

@@ -1,3 +1,4 @@
+import copyreg
 import multiprocessing
 import os
 import pickle
@@ -5,6 +6,7 @@ import re
 import threading
 import warnings
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -916,7 +918,14 @@ def test_torch_datasets(torch_dataset, n_workers):
 
 @forks
 @pytest.mark.parametrize("n_workers", [0, 2])
-def test_bad_items_of_torch_datasets(torch_dataset, n_workers):
+@pytest.mark.parametrize("causes_pickled", [False, True])
+def test_bad_items_of_torch_datasets(torch_dataset, n_workers, causes_pickled, request):
+    if causes_pickled:
+        # As dask.distributed has it done.
+        support, before = pytest.importorskip("tblib.pickling_support"), {*copyreg.dispatch_table}
+        support.install(ImageReadError)
+        for kind in copyreg.dispatch_table.keys() - before:
+            request.addfinalizer(partial(copyreg.dispatch_table.pop, kind))
     items = list(COLOUR)
     items[3], items[5] = Unpicklable("one", "two"), COLOUR[5][:4]
     source = open_images(torch_dataset(items), n_workers=n_workers)
