@@ -1,0 +1,158 @@
+"""apply_decisions: what a person decided in the report, written into the table."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skclean._labels import short, shown
+from skclean._optional import import_optional
+from skclean.cli._results import COLUMNS
+from skclean.cli._tables import read_table, row_name
+
+HEADER = ("id", "given_label", "suggested_label", "decision", "label")
+
+
+def apply_decisions(
+    table: Any, decisions: Path, *, path: Path, id_column: str, prefix: str, max_bytes: int
+) -> tuple[Any, dict[str, int]]:
+    """Add the columns decision and final_label to a purified table.
+
+    The final label is the suggested one where it was accepted, the given one where it was
+    rejected, and the purified one in rows without a decision.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        What ``skclean purify`` wrote.
+    decisions : Path
+        CSV with the columns id, given_label, suggested_label, decision (accept or reject), label.
+    path : Path
+        Where the table is from, for messages.
+    id_column, prefix : str
+    max_bytes : int
+
+    Returns
+    -------
+    table : pyarrow.Table
+    counts : dict
+        Rows accepted, rejected, undecided, and those of these that have no label.
+
+    Raises
+    ------
+    ValueError
+        If the decisions are not about this table: an id that is not there or there twice, other
+        given labels, a suggestion that was not made, a label that does not follow from the
+        decision.
+    """
+    pa = import_optional("pyarrow", "cli")
+    given, purified = (
+        _labels(table, prefix + name, path) for name in ("given_label", "purified_label")
+    )
+    rows = _rows_by_id(table, id_column, path)
+    names = [prefix + "decision", prefix + "final_label"]
+    clash = [name for name in names if name in table.column_names]
+    if clash:
+        raise ValueError(
+            f"TABLE: expected no columns named {short(names)} in {path}, got {short(clash)}; do "
+            "pass the table that purify wrote."
+        )
+    found = _read_decisions(decisions, max_bytes)
+    classes = {_shown(v): v for v in (*given, *purified) if v is not None}
+    final = list(purified)
+    decided = np.full(len(final), None, dtype=object)
+    for place, cells in enumerate(found):
+        key, was, suggested, decision, label = (cell or "" for cell in cells)
+
+        def fail(expected, got, do, place=place, key=key):
+            where = f"{row_name(decisions, place)} of {decisions}, id {key!r}"
+            raise ValueError(f"DECISIONS: expected {expected}, got {got} in {where}; do {do}.")
+
+        row = rows.get(key)
+        if row is None:
+            fail(f"ids of {path}", "one that is not there", "pass the table of this report")
+        if decided[row] is not None:
+            fail("one decision for each id", "a second one", "leave one of the two out")
+        if decision not in ("accept", "reject"):
+            fail("accept or reject", repr(decision), "correct the decision")
+        if was != _shown(given[row]):
+            there = repr(_shown(given[row]))
+            fail(f"the given label {there}", repr(was), "pass the table of this report")
+        offered = purified[row] is None and suggested in classes
+        if suggested != _shown(purified[row]) and not offered:
+            there = repr(_shown(purified[row]))
+            fail(f"the suggested label {there}", repr(suggested), "pass the table of this report")
+        if label != (suggested if decision == "accept" else was):
+            follows = "suggested" if decision == "accept" else "given"
+            fail(f"the {follows} label after {decision}", repr(label), "correct the label")
+        decided[row] = decision
+        final[row] = classes.get(label) if label else None
+    column = table.column(prefix + "purified_label")
+    table = table.append_column(names[0], pa.array(decided, type=pa.string()))
+    table = table.append_column(names[1], pa.array(final, type=_common(pa, table, column, prefix)))
+    accepted = int(np.sum(decided == "accept"))
+    rejected = int(np.sum(decided == "reject"))
+    counts = {"accepted": accepted, "rejected": rejected}
+    left = [label for label, made in zip(final, decided, strict=True) if made is None]
+    return table, {**counts, "undecided": len(left), "withheld": left.count(None)}
+
+
+def _common(pa, table, column, prefix):
+    """The type of the labels; that of the given ones where no row has a purified one."""
+    if pa.types.is_null(column.type):
+        column = table.column(prefix + "given_label")
+    return column.type
+
+
+def _labels(table, name, path):
+    if name not in table.column_names:
+        raise ValueError(
+            f"TABLE: expected the columns {short(COLUMNS, len(COLUMNS))} of `skclean purify` in "
+            f"{path}, got no {name!r}; do pass its output, and its --prefix."
+        )
+    # The empty cells of a CSV are no labels.
+    return [None if value == "" else value for value in table.column(name).to_pylist()]
+
+
+def _rows_by_id(table, id_column, path):
+    if id_column not in table.column_names:
+        raise ValueError(
+            f"--id: expected a column of {path}, {short(table.column_names)}, got {id_column!r}; "
+            "do name the one that has the ids."
+        )
+    rows: dict[str, int] = {}
+    for row, value in enumerate(table.column(id_column).to_pylist()):
+        first = rows.setdefault(_shown(value), row)
+        if first != row:
+            raise ValueError(
+                f"--id: expected ids that differ, got {shown(value)} in rows {first} and {row} of "
+                f"{path}; do name another column by --id."
+            )
+    return rows
+
+
+def _read_decisions(path, max_bytes):
+    if path.suffix.lower() != ".csv":
+        raise ValueError(f"DECISIONS: expected a .csv file of the report, got {path}.")
+    pa = import_optional("pyarrow", "cli")
+    try:
+        table = read_table(path, max_bytes)
+    except ValueError as error:
+        if "expected rows, got none" not in str(error):
+            raise
+        return []
+    missing = [name for name in HEADER if name not in table.column_names]
+    if missing:
+        raise ValueError(
+            f"DECISIONS: expected the columns {short(HEADER)} in {path}, got no "
+            f"{', '.join(missing)}; do export the decisions from the report again."
+        )
+    strings = all(pa.types.is_string(table.schema.field(name).type) for name in HEADER)
+    if not strings:
+        raise ValueError(f"DECISIONS: expected text in {path}; do export the decisions again.")
+    return list(zip(*(table.column(name).to_pylist() for name in HEADER), strict=True))
+
+
+def _shown(value):
+    """A value as the report writes it."""
+    return "" if value is None else str(value)
