@@ -27,6 +27,10 @@ class PeakMemory:
         self._thread.start()
         return self
 
+    def reset(self) -> None:
+        """Measure from now on."""
+        self.start = self.peak = anonymous_bytes()
+
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()

@@ -10,7 +10,7 @@ from pathlib import Path
 from skclean._files import replacing
 
 FOLDER = Path(__file__).parent / "results"
-_PACKAGES = ("skclean", "numpy", "scipy", "scikit-learn", "cleanlab", "torch", "cupy")
+_PACKAGES = "skclean numpy scipy scikit-learn cleanlab torch cupy cuml dask".split()
 
 
 def write(name, records, **settings):

@@ -136,7 +136,7 @@ def report(records):
         )
 
 
-def main():
+def main(argv=None):
     """Run the settings that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of the data sets")
@@ -145,7 +145,7 @@ def main():
     parser.add_argument("--only", nargs="+", default=[""], help="settings that contain a text")
     parser.add_argument("--cache", type=Path, help="folder for the logistic regressions")
     parser.add_argument("--name", default="detection", help="results/NAME.json")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     records, loaded = [], {}
     chosen = [
         s for s in _data.settings(options.sets) if any(text in str(s) for text in options.only)

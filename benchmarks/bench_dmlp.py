@@ -63,14 +63,14 @@ def published_steps(X, given, X_trusted, trusted, X_test, y_test, epochs):
     return torch.cat(labels).detach().argmax(dim=1).numpy(), last, best
 
 
-def main():
+def main(argv=None):
     """Run all settings."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of the data sets")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--trusted", type=int, default=50, help="rows per class")
     parser.add_argument("--epochs", type=int, default=100)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     data = _data.load(options.data, "cifar10n")
     X_test, y_test = held_out(options.data, "cifar10n", np.unique(data[1]))
     records = []

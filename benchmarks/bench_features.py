@@ -184,7 +184,7 @@ def report(records):
         print(f"{key:18}" + "".join(f"{v:12.4g}" for v in means))
 
 
-def main():
+def main(argv=None):
     """Run the methods that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of the data sets")
@@ -195,7 +195,7 @@ def main():
     parser.add_argument("--images", type=int, help="train on the first images alone")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--name", default="features", help="results/NAME.json")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.methods is None:
         found = SSLFeaturizer()._chosen_method()
         options.methods = ["kmeans", "pixels", *(["simclr"] if hasattr(found, "make") else [])]

@@ -110,7 +110,7 @@ def run(name, folder):
     }
 
 
-def main():
+def main(argv=None):
     """Make the file, run each estimator, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -118,7 +118,7 @@ def main():
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--only", nargs="+", default=[""], help="names that contain a text")
     parser.add_argument("--name", default="memory", help="results/NAME.json")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     sizes = options.rows, options.features, options.classes
     records = []
     with tempfile.TemporaryDirectory() as folder:

@@ -26,27 +26,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import RidgeClassifier
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from benchmarks import _data, _results
 from benchmarks._data import Setting
 from benchmarks._estimators import CHAINS, chain, purify
 from benchmarks._memory import PeakMemory
+from benchmarks._peers import Found, clean_learning, logistic
 from skclean import LabelledSamples
 from skclean.evidence import LeaveOneOutRidge
 from skclean.metrics import detection_scores
 
 NOISE = [("sym", 0.2), ("sym", 0.5), ("sym", 0.8), ("sym", 0.9), ("pair", 0.4)]
 COLUMNS = ("labels", "coverage", "covered", "auc", "test", "seconds", "peak MB")
-
-
-class Found(NamedTuple):
-    """What a method says about some rows: codes of the labels, and which of them to use."""
-
-    labels: Any
-    known: Any = None
-    clean: Any = None
 
 
 def by_chain(name, X, given, trusted, n_classes):
@@ -87,23 +80,6 @@ def self_training(X, given, trusted, n_classes):
     """The labels of the trusted rows, and a classifier that labels the others bit by bit."""
     model = SelfTrainingClassifier(logistic()).fit(X, np.where(trusted, given, -1))
     return Found(model.predict(X), model.transduction_ >= 0)
-
-
-def clean_learning(X, given, trusted, n_classes):
-    """cleanlab's own: labels judged wrong are withheld."""
-    from cleanlab.classification import CleanLearning
-
-    one_process = {"n_jobs": 1}
-    model = CleanLearning(logistic(), find_label_issues_kwargs=one_process, verbose=False)
-    issues = model.find_label_issues(X, given)
-    wrong = issues["is_label_issue"].to_numpy()
-    labels = np.where(wrong, issues["predicted_label"].to_numpy(), given)
-    return Found(labels, ~wrong, issues["label_quality"].to_numpy())
-
-
-def logistic():
-    """A logistic regression that ends soon."""
-    return LogisticRegression(max_iter=50)
 
 
 class Method(NamedTuple):
@@ -303,7 +279,7 @@ def chosen(names, texts):
     ]
 
 
-def main():
+def main(argv=None):
     """Run the settings and methods that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of the data sets")
@@ -316,7 +292,7 @@ def main():
     parser.add_argument("--rows", type=int, help="rows drawn of a data set that has more")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--name", default="purifiers", help="results/NAME.json")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     methods, records, tasks = chosen(METHODS, options.methods), [], []
     for seed in range(options.seeds):
         now = [m for m in methods if seed < options.slow or not METHODS[m].slow]

@@ -142,7 +142,7 @@ def report(records):
             print(f"{method:40}{mean:10.4f}{np.std(found):8.4f}{closed:8.2f}{seconds:9.1f}")
 
 
-def main():
+def main(argv=None):
     """Run the settings that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of the data sets")
@@ -152,7 +152,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--name", default="retraining", help="results/NAME.json")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     records = []
     for seed in range(options.seeds):
         for name in options.sets:

@@ -133,12 +133,12 @@ def rows(repeats, n=1_000_000, d=64):
         }
 
 
-def main():
+def main(argv=None):
     """Run all, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder of the data sets")
     parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     records = []
     parts = (
         evidence(options.data, options.repeats),

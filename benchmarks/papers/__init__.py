@@ -1,0 +1,1 @@
+"""The papers' tables: published numbers, protocols, and the runner that compares."""
