@@ -1,7 +1,7 @@
 # Each target makes the virtual environment that it needs. A machine with Python >= 3.11 is enough:
 #   make demo    purify the labels of digits with 40 % noise and retrain a network (installs torch)
 #   make test    run the tests on the newest supported versions
-# Others: test-oldest, lint, format, doc, clean.
+# Others: test-oldest, soak (the reliability suite in its long form), lint, format, doc, clean.
 
 PYTHON ?= python3
 # The oldest supported NumPy and SciPy have wheels for Python 3.11 and none for newer ones.
@@ -10,6 +10,8 @@ VENV ?= .venv
 VENV_OLDEST ?= .venv-oldest
 TEST_PROCESSES ?= 2
 PYTEST_ARGS ?=
+# Batches that the long form of the reliability suite tries on each estimator.
+SOAK ?= 2000
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -17,7 +19,7 @@ DEFINED_BY := pyproject.toml setup.cfg constraints.txt
 # One thread for each test process, so that they do not fight over the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-oldest lint format doc clean
+.PHONY: demo test test-oldest soak lint format doc clean
 
 demo: $(VENV)/.neural
 	$(BIN)/python examples/plot_purify_digits.py
@@ -27,6 +29,10 @@ test: $(VENV)/.test
 
 test-oldest: $(VENV_OLDEST)/.test-core
 	$(ONE_THREAD) $(VENV_OLDEST)/bin/python -m pytest -n $(TEST_PROCESSES) $(PYTEST_ARGS)
+
+soak: $(VENV)/.test
+	SKCLEAN_SOAK=$(SOAK) $(ONE_THREAD) $(BIN)/python -m pytest -n $(TEST_PROCESSES) \
+	  tests/reliability $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,18 +5,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parent
-#: Modules that import torch where they are imported themselves, and whose examples need it.
-NEED_TORCH = [
-    ROOT / "skclean" / "neural" / "retrainer.py",
-    *(
-        path
-        for path in (ROOT / "skclean").rglob("*.py")
-        if re.search(r"^(import|from) torch\b", path.read_text(encoding="utf-8"), re.MULTILINE)
-    ),
-]
-PAGES = {"PIL": ["images"], "torch": ["retraining"]}
+#: Files whose examples need a package that they import only when it is used.
+NEEDED = {
+    "PIL": ["doc/user_guide/images.rst"],
+    "dask": ["doc/user_guide/scale.rst"],
+    "pyarrow": ["doc/user_guide/scale.rst"],
+    "torch": ["doc/user_guide/retraining.rst", "skclean/neural/retrainer.py"],
+    "typer": ["skclean/cli/_app.py"],
+}
 
-collect_ignore = [] if find_spec("torch") else [str(path) for path in NEED_TORCH]
-for module, pages in PAGES.items():
-    if not find_spec(module):
-        collect_ignore += [str(ROOT / "doc" / "user_guide" / f"{page}.rst") for page in pages]
+
+def need(module):
+    """Files that cannot be imported, or whose examples cannot run, without a package."""
+    imports = re.compile(rf"^(import|from) {module}\b", re.MULTILINE)
+    files = (ROOT / "skclean").rglob("*.py")
+    yield from (path for path in files if imports.search(path.read_text(encoding="utf-8")))
+    yield from (ROOT / path for path in NEEDED.get(module, ()))
+
+
+collect_ignore = [str(path) for module in NEEDED if not find_spec(module) for path in need(module)]

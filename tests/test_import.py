@@ -78,6 +78,40 @@ def test_missing_extra_is_named_with_the_command_that_installs_it():
     assert caught.value.name == "no_such_module.inside"
 
 
+WITHOUT_TORCH = """
+import sys
+
+
+class NoTorch:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            raise ModuleNotFoundError(name, name=name)
+
+
+sys.meta_path.insert(0, NoTorch())
+import numpy as np
+import skclean
+for code in (
+    "skclean.NeuralRetrainer(backbone='mlp').fit([[0.0], [1.0]], [0, 1])",
+    "skclean.SSLFeaturizer('simclr').fit(np.zeros((4, 8, 8)))",
+    "skclean.SSLFeaturizer('none').fit(np.zeros((4, 8, 8)))",
+    "from skclean.embeddings import MoCo",
+    "from skclean.interop import from_torch",
+    "from skclean.neural import MixMatch",
+):
+    try:
+        exec(code)
+        print(code)
+    except ImportError as error:
+        print("named" if 'do `pip install "skclean[neural]"`' in str(error) else repr(error))
+"""
+
+
+def test_without_torch_the_command_that_installs_it_is_named():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
+    assert done.stdout.split("\n") == [*["named"] * 6, ""], done.stdout + done.stderr
+
+
 def test_installed_module_that_fails_raises_its_own_error(tmp_path, monkeypatch):
     (tmp_path / "half_broken.py").write_text("import another_missing_module")
     monkeypatch.syspath_prepend(tmp_path)
