@@ -14,31 +14,114 @@ _FROM_FRAME = "LabelledSamples.from_frame"
 _SINGLE = ("Float32", "float[pyarrow]")
 
 
-def samples_to_frame(samples: Any, features: bool, cleanlab: bool = False) -> Any:
-    """The work of `LabelledSamples.to_frame`, apart because pandas is optional."""
-    pd = import_optional("pandas", "report")
-    columns: dict[str, Any] = {}
-    if features:
-        check_in_memory(samples.features, "LabelledSamples.to_frame", "features", "features=False")
-        names = samples.feature_names
-        names = [f"x{j}" for j in range(samples.n_features)] if names is None else names
-        columns.update(zip(names, to_numpy(samples.features).T, strict=True))
-    if samples.given is not None:
-        columns["given"] = pd.Categorical.from_codes(samples.given, samples.classes)
-    if samples.purified:
-        codes, status = samples.label_codes, samples.status_codes
-        columns["label"] = pd.Categorical.from_codes(samples._known_codes(), samples.classes)
-        if status is not None:
-            columns["status"] = samples.status
-        if samples.proba is not None:
-            columns["label_proba"] = own_column(samples.proba, codes)
-    probabilities = ("clean_proba", "right_proba", "in_distribution_proba")
-    for field in (*probabilities, "weight", "trusted"):
-        if getattr(samples, field) is not None:
-            columns[field] = getattr(samples, field)
-    if cleanlab:
-        columns.update(_cleanlab_columns(samples, pd))
-    return pd.DataFrame(columns, index=samples.index)
+class Frames:
+    """The part of `LabelledSamples` that goes to DataFrames and comes from them."""
+
+    __slots__ = ()
+
+    def to_frame(self: Any, features: bool = False, *, cleanlab: bool = False) -> Any:
+        """The label fields as a pandas DataFrame, one row a sample.
+
+        Parameters
+        ----------
+        features : bool, default=False
+            Whether the features come along, as columns of their own names, else x0, x1, ...
+        cleanlab : bool, default=False
+            Whether columns named as cleanlab names them come last: is_label_issue (a given label
+            that was not kept), label_quality and the same as label_score (`clean_proba`, else the
+            given label's `proba`; NaN without a given label), given_label and predicted_label
+            (class of greatest `proba`).
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns given and label (categorical, missing where there is none or the status is
+            unknown), status, label_proba, clean_proba, right_proba, in_distribution_proba,
+            weight, trusted: those that the container has. Its index is that of the DataFrame the
+            features came in.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed: ``pip install skclean[report]``.
+        ValueError
+            If cleanlab's columns are asked for and no cleaner has judged given labels.
+        """
+        pd = import_optional("pandas", "report")
+        columns: dict[str, Any] = {}
+        if features:
+            check_in_memory(self.features, "LabelledSamples.to_frame", "features", "features=False")
+            names = self.feature_names
+            names = [f"x{j}" for j in range(self.n_features)] if names is None else names
+            columns.update(zip(names, to_numpy(self.features).T, strict=True))
+        if self.given is not None:
+            columns["given"] = pd.Categorical.from_codes(self.given, self.classes)
+        if self.purified:
+            codes, status = self.label_codes, self.status_codes
+            columns["label"] = pd.Categorical.from_codes(self._known_codes(), self.classes)
+            if status is not None:
+                columns["status"] = self.status
+            if self.proba is not None:
+                columns["label_proba"] = own_column(self.proba, codes)
+        probabilities = ("clean_proba", "right_proba", "in_distribution_proba")
+        for field in (*probabilities, "weight", "trusted"):
+            if getattr(self, field) is not None:
+                columns[field] = getattr(self, field)
+        if cleanlab:
+            columns.update(_cleanlab_columns(self, pd))
+        return pd.DataFrame(columns, index=self.index)
+
+    @classmethod
+    def from_frame(
+        cls: Any,
+        frame: Any,
+        features: Any,
+        *,
+        label: Any = None,
+        trusted: Any = None,
+        weight: Any = None,
+        inputs: Any = None,
+        classes: Any = None,
+        missing_label: Any = "auto",
+    ) -> Any:
+        """A container out of columns of a DataFrame, whose index it keeps.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            With columns of any dtype of pandas, also nullable, categorical and of pyarrow; or a
+            table with ``to_pandas()``, such as pyarrow's.
+        features : list of column names, or str
+            The columns of features, of numbers; a str names one column, whose values may be lists
+            of numbers, or else is the prefix of all columns of features. float32 stays, all other
+            numbers become float64, and missing ones NaN.
+        label : column name or None
+            Of the given labels. None, NaN and pandas.NA are missing labels.
+        trusted : column name or None
+            Of booleans; missing ones are False.
+        weight, inputs : column name or None
+            Of numbers, and of what the features were computed from, e.g. texts or paths.
+        classes, missing_label
+            As in the constructor.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed: ``pip install skclean[report]``.
+        ValueError
+            If a column is not there or holds other values, and as the constructor.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skclean.samples import LabelledSamples
+        >>> frame = pd.DataFrame({"x0": [0.0, 1.0], "x1": [2.0, 3.0], "animal": ["cat", None]})
+        >>> LabelledSamples.from_frame(frame, "x", label="animal")
+        LabelledSamples(2 rows, 2 features, float64; 1 classes; given: 1, missing: 1)
+        """
+        fields = _fields_of_frame(frame, features, label, trusted, weight, inputs)
+        kept = {name: fields.pop(name) for name in ("index", "feature_names")}
+        return cls(**fields, classes=classes, missing_label=missing_label)._replace(**kept)
 
 
 def check_in_memory(x: Any, name: str, what: str, instead: str) -> None:
@@ -76,7 +159,7 @@ def _cleanlab_columns(samples, pd):
     }
 
 
-def fields_of_frame(
+def _fields_of_frame(
     frame: Any, features: Any, label: Any, trusted: Any, weight: Any, inputs: Any
 ) -> dict[str, Any]:
     """What `LabelledSamples.from_frame` reads, as arguments of the constructor.

@@ -9,6 +9,7 @@ from skclean import _fields, _labels
 from skclean._array import is_dask, is_host, take_rows, to_numpy
 from skclean._blocks import best_class, map_rows
 from skclean._fields import STATUSES
+from skclean._frame import Frames
 from skclean.exceptions import LabelsDroppedWarning
 
 _ROW_FIELDS = (
@@ -31,7 +32,7 @@ _NAME = "LabelledSamples"
 _KEEP = object()
 
 
-class LabelledSamples:
+class LabelledSamples(Frames):
     """What travels between the steps of a pipeline: features, given and purified labels.
 
     A duck array for scikit-learn: `shape`, indexing by rows and `numpy.asarray` are those of the
@@ -434,92 +435,6 @@ class LabelledSamples:
         return array.copy() if copy else array
 
     # To look at
-
-    def to_frame(self, features: bool = False, *, cleanlab: bool = False) -> Any:
-        """The label fields as a pandas DataFrame, one row a sample.
-
-        Parameters
-        ----------
-        features : bool, default=False
-            Whether the features come along, as columns of their own names, else x0, x1, ...
-        cleanlab : bool, default=False
-            Whether columns named as cleanlab names them come last: is_label_issue (a given label
-            that was not kept), label_quality and the same as label_score (`clean_proba`, else the
-            given label's `proba`; NaN without a given label), given_label and predicted_label
-            (class of greatest `proba`).
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns given and label (categorical, missing where there is none or the status is
-            unknown), status, label_proba, clean_proba, right_proba, in_distribution_proba,
-            weight, trusted: those that the container has. Its index is that of the DataFrame the
-            features came in.
-
-        Raises
-        ------
-        ImportError
-            If pandas is not installed: ``pip install skclean[report]``.
-        ValueError
-            If cleanlab's columns are asked for and no cleaner has judged given labels.
-        """
-        from skclean._frame import samples_to_frame
-
-        return samples_to_frame(self, features, cleanlab)
-
-    @classmethod
-    def from_frame(
-        cls,
-        frame: Any,
-        features: Any,
-        *,
-        label: Any = None,
-        trusted: Any = None,
-        weight: Any = None,
-        inputs: Any = None,
-        classes: Any = None,
-        missing_label: Any = "auto",
-    ) -> "LabelledSamples":
-        """A container out of columns of a DataFrame, whose index it keeps.
-
-        Parameters
-        ----------
-        frame : pandas.DataFrame
-            With columns of any dtype of pandas, also nullable, categorical and of pyarrow; or a
-            table with ``to_pandas()``, such as pyarrow's.
-        features : list of column names, or str
-            The columns of features, of numbers; a str names one column, whose values may be lists
-            of numbers, or else is the prefix of all columns of features. float32 stays, all other
-            numbers become float64, and missing ones NaN.
-        label : column name or None
-            Of the given labels. None, NaN and pandas.NA are missing labels.
-        trusted : column name or None
-            Of booleans; missing ones are False.
-        weight, inputs : column name or None
-            Of numbers, and of what the features were computed from, e.g. texts or paths.
-        classes, missing_label
-            As in the constructor.
-
-        Raises
-        ------
-        ImportError
-            If pandas is not installed: ``pip install skclean[report]``.
-        ValueError
-            If a column is not there or holds other values, and as the constructor.
-
-        Examples
-        --------
-        >>> import pandas as pd
-        >>> from skclean.samples import LabelledSamples
-        >>> frame = pd.DataFrame({"x0": [0.0, 1.0], "x1": [2.0, 3.0], "animal": ["cat", None]})
-        >>> LabelledSamples.from_frame(frame, "x", label="animal")
-        LabelledSamples(2 rows, 2 features, float64; 1 classes; given: 1, missing: 1)
-        """
-        from skclean._frame import fields_of_frame
-
-        fields = fields_of_frame(frame, features, label, trusted, weight, inputs)
-        kept = {name: fields.pop(name) for name in ("index", "feature_names")}
-        return cls(**fields, classes=classes, missing_label=missing_label)._replace(**kept)
 
     def __repr__(self) -> str:
         width = " x ".join(str(size) for size in self.shape[1:])
