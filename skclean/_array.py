@@ -110,7 +110,8 @@ def take_rows(x: Any, rows: slice | np.ndarray) -> Any:
     rows : slice or integer ndarray
         Counted from zero: negative positions are not understood by every library.
     """
-    if is_numpy(x):
+    if is_numpy(x) or is_dask(x):
+        # Given as a dask array, positions would make dask read every chunk.
         return x[rows]
     if isinstance(rows, slice):
         return x[rows, ...]

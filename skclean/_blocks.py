@@ -4,7 +4,8 @@ A pass sees a few thousand rows at a time, whatever their number. Arrays of NumP
 CuPy and torch are read in turn; of dask arrays, which are chunked by rows, every chunk is a task of
 the scheduler that is current, and works in the same blocks. The chunks are brought to units of
 `UNIT_ROWS` rows, in which arrays in memory are summed too, and partial sums are added in one
-order: results are the same to the last bit at any chunking.
+order: results are the same to the last bit at any chunking. In memory they are, too, if BLAS has
+one thread there, as in the tasks; blocks made smaller by `working_memory` change the last bits.
 
 On dask, results with columns stay dask arrays, kept by the scheduler (`persist`); those of one
 dimension, a few bytes a row, come to the caller as NumPy arrays.
@@ -87,7 +88,7 @@ def map_rows(function: Callable, *rowwise: Any, out: Any = None) -> Any:
     -------
     array of shape (n, ...), or tuple of such
         In the library and on the device of what the function returns; of dask arrays, dask arrays
-        with the same chunks, or NumPy arrays where they have one dimension.
+        in chunks of `UNIT_ROWS`, or NumPy arrays where they have one dimension.
     """
     n, size = _n_rows(rowwise), block_rows(*rowwise)
     if _on_dask(rowwise):
@@ -130,7 +131,7 @@ def few_rows(x: Any, rows: slice | np.ndarray) -> Any:
     """Rows of an array, few enough to be held: of a dask array, as a NumPy array."""
     if is_dask(x) and isinstance(rows, slice):
         # Slices are views, which would keep all chunks until they are put together.
-        rows = np.arange(x.shape[0])[rows]
+        rows = np.arange(*rows.indices(x.shape[0]))
     return held(take_rows(x, rows))
 
 
@@ -300,6 +301,9 @@ def _slices(n: int, size: int) -> Iterator[slice]:
 
 
 def _part(x, rows):
+    if isinstance(x, np.ndarray):
+        # BLAS takes other ways, to other last bits, through rows that are not laid out in order.
+        return np.ascontiguousarray(x[rows, ...])
     return None if x is None else x[rows, ...]
 
 

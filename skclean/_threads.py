@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import threadpoolctl
 from threadpoolctl import threadpool_limits
 
 _lock = threading.Lock()
@@ -21,6 +22,7 @@ def one_blas_thread() -> Iterator[None]:
     global _inside, _limits
     with _lock:
         if not _inside:
+            _take_control()
             _limits = threadpool_limits(1, user_api="blas")
         _inside += 1
     try:
@@ -29,4 +31,14 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _inside -= 1
             if not _inside and _limits is not None:
-                _limits.restore_original_limits()
+                _take_control()
+                _limits.__exit__(None, None, None)
+                _take_control()
+
+
+def _take_control():
+    """Let this thread set the number, which OpenBLAS leaves to the thread that set it first."""
+    # Not there before threadpoolctl 3.7.
+    blas = getattr(threadpoolctl, "OpenBLASController", None)
+    if hasattr(blas, "clear_controlling_thread"):
+        blas.clear_controlling_thread(force=True)

@@ -315,7 +315,7 @@ def _check_device_features(features, name, at_least):
             f"{name}: expected real features, got {features.dtype}; Complex data not supported."
         )
     if features.dtype not in (xp.float32, xp.float64):
-        features = xp.astype(features, xp.float32)
+        features = xp.astype(features, xp.float32 if features.dtype.itemsize < 4 else xp.float64)
     if not all_finite(features):
         raise ValueError(
             f"{name}: expected finite features, got NaN or inf; do impute or drop those rows."

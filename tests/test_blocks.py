@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from sklearn import config_context
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skclean import _blocks
+from skclean._array import take_rows
 from skclean._blocks import (
     all_finite,
     at_once,
@@ -14,6 +16,7 @@ from skclean._blocks import (
     put_rows,
     sum_blocks,
 )
+from skclean._threads import one_blas_thread
 
 SIZES = [0, 1, 63, 64, 65, 1000, 10_007]
 
@@ -117,3 +120,50 @@ def test_working_memory_bounds_the_blocks():
         size = block_rows(X)
     assert 64 <= size < _blocks.BLOCK_ROWS
     assert _blocks.UNIT_ROWS % size == 0
+
+
+def test_few_rows_read_their_own_chunks_alone(da):
+    dask = pytest.importorskip("dask")
+    read = []
+
+    def chunk(i):
+        read.append(i)
+        return np.full((10, 2), i)
+
+    parts = [da.from_delayed(dask.delayed(chunk)(i), (10, 2), int) for i in range(20)]
+    X = da.concatenate(parts)
+    with dask.config.set(scheduler="synchronous"):
+        for rows in (np.array([3, 7, 42]), slice(55, 58)):
+            read.clear()
+            found = few_rows(X, rows)
+            np.testing.assert_array_equal(found[:, 0], np.arange(200)[rows] // 10)
+            assert sorted(set(read)) == sorted({r // 10 for r in np.arange(200)[rows]})
+        assert len(take_rows(X, np.arange(0, 200, 3)).chunks[0]) > 1
+
+
+def test_the_layout_of_memory_does_not_matter():
+    X = np.random.default_rng(0).standard_normal((3000, 40)).astype(np.float32)
+
+    def gram(B):
+        return (B.T @ B,)
+
+    (expected,) = sum_blocks(gram, X)
+    for other in (np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2]):
+        np.testing.assert_array_equal(sum_blocks(gram, other)[0], expected)
+
+
+def test_a_pass_on_dask_leaves_the_threads_of_the_caller(da):
+    with threadpool_limits(2, user_api="blas"):
+        before = _blas_threads()
+        with one_blas_thread():
+            pass
+        seen = map_rows(
+            lambda B: np.full(len(B), max(_blas_threads(), default=1)),
+            da.ones((50_000, 2), chunks=(5000, 2)),
+        )
+        assert set(seen) == {1}
+        assert _blas_threads() == before
+
+
+def _blas_threads():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]

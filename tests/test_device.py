@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from skclean import (
     AutoPurifier,
@@ -14,6 +15,7 @@ from skclean import (
     PrototypeCleaner,
     RankingCleaner,
     TransitionCleaner,
+    _array,
     _device,
 )
 from skclean.datasets import load_noisy_digits
@@ -59,9 +61,28 @@ CUPY = SimpleNamespace(
 CUPYX = SimpleNamespace(empty_pinned=np.empty)
 
 
+class Explicit:
+    """NumPy for the one module that may move arrays to the host."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def asarray(self, x, *args, **kwargs):
+        return np.array(x._array) if hasattr(x, "_array") else np.asarray(x, *args, **kwargs)
+
+
 @pytest.fixture
 def gpu(monkeypatch):
     """Stands in for a GPU: arrays of array-api-strict, which no NumPy function takes."""
+
+    def refuse(*_, **__):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+    kind = type(strict.asarray([0.0]))
+    monkeypatch.setattr(kind, "__array__", refuse)
+    if hasattr(kind, "__buffer__"):
+        monkeypatch.setattr(kind, "__buffer__", refuse)
+    monkeypatch.setattr(_array, "np", Explicit())
     monkeypatch.setattr(_device, "import_optional", lambda *_: CUPY)
     monkeypatch.setattr(_device, "_upload", lambda x, *_: strict.asarray(np.array(x)))
 
@@ -91,6 +112,31 @@ def test_results_are_those_of_the_host_and_on_it(gpu, estimator):
     assert isinstance(judged.features, np.ndarray)
     assert np.mean(judged.labels == estimator.transform(new).labels) > 0.95
     np.testing.assert_array_equal(there.transform(X).labels, found.labels)
+
+
+@pytest.mark.parametrize(
+    "kind, settings",
+    [
+        (TransitionCleaner, {"n_refits": 1}),
+        (GMMCleaner, {}),
+        (OpenSetFilter, {}),
+        (LeastSquaresMetaPurifier, {"solver": "paper"}),
+        (LeastSquaresMetaPurifier, {"solver": "paper", "batch_size": 100, "n_periods": 2}),
+    ],
+)
+def test_evidence_alone_on_the_device(gpu, kind, settings):
+    found = [
+        kind(estimator=LeaveOneOutRidge("linear", device=d), **settings).fit(X, NOISY)
+        for d in (None, "cuda")
+    ]
+    assert np.mean(found[0].transduction_ == found[1].transduction_) > 0.98
+    new = LabelledSamples(DIGITS.data[400:450], DIGITS.target_noisy[400:450])
+    assert isinstance(found[1].transform(new).proba, np.ndarray)
+
+
+def test_other_estimators_stay_on_the_host(gpu):
+    with pytest.raises(ValueError, match="expected LeaveOneOutRidge .* got a LogisticRegression"):
+        GMMCleaner(estimator=LogisticRegression(), cv=3, device="cuda").fit(X, NOISY)
 
 
 def test_evidence_comes_back_to_the_host(gpu):

@@ -9,6 +9,7 @@ from skclean._array import array_namespace, is_numpy, take_rows
 from skclean._validation import HasMethods, Interval, StrOptions
 from skclean.base import BaseCleaner
 from skclean.evidence.fit import fit_evidence
+from skclean.evidence.leave_one_out import LeaveOneOutRidge
 
 
 class EvidenceCleaner(BaseCleaner):
@@ -64,6 +65,12 @@ class EvidenceCleaner(BaseCleaner):
 
     def _new_evidence(self, samples, groups, **targets):
         """Evidence of rows; `targets` are the weight and soft labels of `fit_evidence`."""
+        if self.device == "cuda" and not isinstance(self.estimator, LeaveOneOutRidge | None):
+            raise ValueError(
+                f"{type(self).__name__}: expected LeaveOneOutRidge as the estimator beside "
+                f"device='cuda', got a {type(self.estimator).__name__}; do leave device out, or "
+                "pass features that the estimator takes, e.g. CuPy's under array_api_dispatch."
+            )
         return fit_evidence(
             samples,
             self.estimator,

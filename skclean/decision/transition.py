@@ -230,6 +230,8 @@ def _fit(scores, given, trusted, transition, max_iter, tol):
                 trial.rounds(min(TRIAL_ROUNDS, max_iter), tol)
             best = max(trial.model.trace[-1] for trial in trials)
             fit = [t for t in trials if fit.n * (best - t.model.trace[-1]) <= 1][-1]
+            # The posteriors of the others are as large as the scores.
+            del trials, trial
         else:
             fit.model.transition, fit.held = transition, True
         fit.rounds(max_iter, tol)

@@ -104,7 +104,7 @@ def load_checkpoint(path: Any, name: str) -> tuple[dict[str, Tensor], dict[str, 
     if text is not None and metadata.get(_SEAL) != _seal(text, tensors):
         raise ValueError(
             f"{name}: expected a whole checkpoint in {path}, got one whose content is not what was "
-            "written; do delete it or name another folder."
+            "written, or of a version before seals; do delete it or name another folder."
         )
     values = {} if text is None else json.loads(text)
     if values.get("format") != FORMAT:

@@ -85,8 +85,8 @@ def to_huggingface(
     dataset : datasets.Dataset of n rows
     samples : LabelledSamples of n rows
         Of the same rows in the same order.
-    prefix : str, default=``"purified_"``
-        What the names of the new columns begin with.
+    prefix : str
+        What the names of the new columns begin with, ``"purified_"`` by default.
     soft : bool, default=False
         Whether `proba` comes along, as lists of C numbers.
 

@@ -56,7 +56,7 @@ class Ridge:
 
     def project(self, X: Any) -> Any:
         """Q of some rows, shape (b, r)."""
-        xp = array_namespace(X)
+        xp, X = array_namespace(self.mean), beside(X, self.mean)
         return xp.matmul(self.features(X) - self.mean, self.vectors)
 
     def shrinkage(self, alpha: float | None = None) -> np.ndarray:

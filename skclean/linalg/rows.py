@@ -125,15 +125,15 @@ class RowIndex:
 
     def _project(self, features):
         """Projections (n, k) and the size of each row that tolerances are relative to (n,)."""
+        # A task on dask takes along what the function holds: not the whole index.
+        parameters, offset = (self._centre, self._spread, self._directions), self._offset
 
         def project(features):
             xp = array_namespace(features)
-            centre, spread, directions = (
-                from_numpy(x, features) for x in (self._centre, self._spread, self._directions)
-            )
+            centre, spread, directions = (from_numpy(x, features) for x in parameters)
             z = (xp.astype(features, xp.float64) - centre) / spread
             # One array, that both are gathered in one pass.
-            size = xp.sqrt(xp.sum(z * z, axis=1) + self._offset)
+            size = xp.sqrt(xp.sum(z * z, axis=1) + offset)
             return xp.concat([xp.matmul(z, directions), size[:, None]], axis=1)
 
         found = to_numpy(map_rows(project, features))

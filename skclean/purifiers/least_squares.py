@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skclean._array import is_dask
+from skclean._array import beside, is_dask
 from skclean._blocks import few_rows, held, on_host, put_rows
 from skclean._validation import Interval, StrOptions
 from skclean.cleaners.transition import TransitionCleaner
@@ -251,6 +251,8 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         self.evidence_ = self._new_evidence(samples, groups, weight=noisy.astype(np.float64))
         self.informative_ = self.evidence_.informative(samples.given)
         ridge, rows = self.evidence_.model._ridge, np.flatnonzero(trusted)
+        if not is_dask(samples.features):
+            samples = samples._replace(features=beside(samples.features, ridge.mean))
         target = few_rows(samples.features, rows), samples.given[rows]
         step = self.learning_rate
         if step is None:

@@ -1,13 +1,14 @@
 """Parquet files: a column of embeddings as a dask array, and purified labels written."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from skclean._array import to_numpy
-from skclean._blocks import UNIT_ROWS, few_rows, own_column
+from skclean._array import is_dask, is_numpy, take_rows, to_numpy
+from skclean._blocks import UNIT_ROWS, own_column
 from skclean._fields import STATUSES, UNKNOWN
 from skclean._files import replacing
 from skclean._optional import import_optional
@@ -44,11 +45,14 @@ def read_parquet_embeddings(
         A file, or a folder whose .parquet files are read in the order of their names. The workers
         of a cluster must see it under the same name.
     embedding : str, default="embedding"
-        A column of lists of d numbers, of fixed size or not.
+        A column of lists of d numbers, of fixed size or not, or of tensors of fixed shape, whose
+        values are put in a row.
     label : str or None, default=None
         A column of labels; missing ones become None or NaN, which every cleaner understands.
+        Integers stay integers: with missing ones they are an array of objects.
     columns : sequence of str, default=()
-        Other columns to read, such as an id.
+        Other columns to read, such as an id. Files may hold a column in types that have a common
+        one.
 
     Returns
     -------
@@ -59,8 +63,8 @@ def read_parquet_embeddings(
     Raises
     ------
     ValueError
-        If there is no such file or column, or the lists are not of one length; rows are looked at
-        when they are computed.
+        If there is no such file or column, the types of a column in two files have no common one,
+        or the lists are not of one length; rows are looked at when they are computed.
     ImportError
         If dask or pyarrow is not installed.
     """
@@ -76,8 +80,8 @@ def read_parquet_embeddings(
                 f"read_parquet_embeddings: expected a column {missing[0]!r} in {file}, got "
                 f"{', '.join(stored.schema_arrow.names)}; do name one of these."
             )
-        kind = stored.schema_arrow.field(embedding).type
-        if not hasattr(kind, "value_type") or pa.types.is_dictionary(kind):
+        kind = _stored_as(stored.schema_arrow.field(embedding).type)
+        if not _holds_numbers(kind, pa.types):
             raise ValueError(
                 f"read_parquet_embeddings: expected lists of numbers in column {embedding!r} of "
                 f"{file}, got {kind}; do name the column of the embeddings."
@@ -88,14 +92,20 @@ def read_parquet_embeddings(
             n_rows = stored.metadata.row_group(group).num_rows
             if not n_rows:
                 continue
-            width = width or _width(stored, group, embedding)
+            width = width or _width(stored, kind, group, embedding)
             read = dask.delayed(_read_group)(str(file), group, embedding, width, dtype)
             parts.append(da.from_delayed(read, (n_rows, width), dtype))
         if wanted:
-            tables.append(stored.read(wanted))
+            tables.append(_without_dictionaries(stored.read(wanted), pa))
     if not parts:
         raise ValueError(f"read_parquet_embeddings: expected rows in {path}, got none.")
-    held: Any = pa.concat_tables(tables) if wanted else None
+    try:
+        held: Any = pa.concat_tables(tables, promote_options="permissive") if wanted else None
+    except pa.ArrowException as error:
+        raise ValueError(
+            f"read_parquet_embeddings: expected columns of one type in all files, got {error}; do "
+            "write them alike."
+        ) from error
     values = {name: _column(held[name], pa) for name in wanted}
     labels = None if label is None else values[label]
     others = {name: values[name] for name in columns}
@@ -113,7 +123,8 @@ def write_purified(
 ) -> Path:
     """Write purified labels as one Parquet file, a row group at a time.
 
-    The file appears once it is complete. Of dask arrays, a chunk is computed at a time.
+    The file appears once it is complete. Every chunk of dask features is computed once, with the
+    first row group that has rows of it.
 
     Parameters
     ----------
@@ -122,7 +133,7 @@ def write_purified(
     path : path-like
         The file to be.
     columns : dict of str to array-like of shape (n,), or None, default=None
-        Written first, such as the ids of the rows.
+        Written first, such as the ids of the rows; pandas and arrow types are kept.
     proba : bool, default=True
         Whether the soft labels are written, as lists of C numbers in the order of `classes`.
     embedding : str or None, default=None
@@ -135,12 +146,13 @@ def write_purified(
     pathlib.Path
         Of a file with the columns given, label (missing where the status is unknown), status,
         label_proba, and those of clean_proba, right_proba, in_distribution_proba, weight and
-        trusted that the container has.
+        trusted that the container has. NaN is written as a missing value.
 
     Raises
     ------
     ValueError
-        If the labels were not purified, or a column has not n rows.
+        If the labels were not purified, a column has not n rows of one dimension and type, the
+        features have not two dimensions, or a name is given to two columns.
     FileExistsError
         If the file is there and `overwrite` is False.
     ImportError
@@ -153,31 +165,45 @@ def write_purified(
             "write_purified: expected purified labels, got a container that no cleaner has seen; "
             "do pass what transform gives."
         )
-    wrong = [name for name, values in columns.items() if len(values) != len(samples)]
-    if wrong:
+    for name, values in columns.items():
+        shape = getattr(values, "shape", None) or (len(values),)
+        if tuple(shape) != (len(samples),):
+            raise ValueError(
+                f"write_purified: expected columns of {len(samples)} rows, got "
+                f"{' x '.join(map(str, shape))} in {name!r}; do pass one value a row."
+            )
+    if embedding is not None and len(samples.features.shape) != 2:
         raise ValueError(
-            f"write_purified: expected columns of {len(samples)} rows, got "
-            f"{len(columns[wrong[0]])} in {wrong[0]!r}; do pass one value a row."
+            f"write_purified: expected features of shape (n, d), got {samples.features.shape}; do "
+            "flatten them, or leave them out by embedding=None."
         )
     if path.exists() and not overwrite:
         raise FileExistsError(f"write_purified: {path} is there already; do set overwrite=True.")
-    flat = {name: (np.asarray(values), None) for name, values in columns.items()} | _flat(samples)
+    flat = _flat(samples)
     lists = {"proba": samples.proba} if proba and samples.proba is not None else {}
+    names = [*columns, *flat, *lists, *([] if embedding is None else [embedding])]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            "write_purified: expected other names than those of the columns written, got "
+            f"{', '.join(map(repr, twice))}; do rename them."
+        )
     if embedding is not None:
         lists[embedding] = samples.features
-    with replacing(path) as temporary:
+    # Whole columns first: the type of a row group would be that of its own values.
+    whole = {name: (_whole(name, values, pa), None) for name, values in columns.items()}
+    for name, (values, classes) in flat.items():
+        whole[name] = (_whole(name, values, pa) if classes is None else values), classes
+    with replacing(path) as temporary, ExitStack() as opened:
         writer: Any = None
+        units = {name: _units(values) for name, values in lists.items()}
         for start in range(0, max(len(samples), 1), UNIT_ROWS):
             rows = slice(start, min(start + UNIT_ROWS, len(samples)))
-            cells = {
-                name: _cells(values[rows], names, pa) for name, (values, names) in flat.items()
-            }
-            for name, values in lists.items():
-                cells[name] = _lists(to_numpy(few_rows(values, rows)), pa)
+            cells = {name: _cells(values[rows], of, pa) for name, (values, of) in whole.items()}
+            cells |= {name: _lists(next(unit), pa) for name, unit in units.items()}
             table = pa.table(cells)
-            writer = writer or pq.ParquetWriter(temporary, table.schema)
+            writer = writer or opened.enter_context(pq.ParquetWriter(temporary, table.schema))
             writer.write_table(table)
-        writer.close()
     return path
 
 
@@ -193,10 +219,41 @@ def _flat(samples):
     return {name: pair for name, pair in found.items() if pair[0] is not None}
 
 
+def _whole(name, values, pa):
+    """A column as an arrow array, of one type."""
+    if isinstance(values, pa.ChunkedArray):
+        return values
+    try:
+        return pa.array(to_numpy(values) if not is_numpy(values) else values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise ValueError(
+            f"write_purified: expected values of one type in column {name!r}, got: {error}; do "
+            "convert them."
+        ) from error
+
+
+def _units(x):
+    """Rows of an array (n, d), `UNIT_ROWS` at a time; every chunk of dask is computed once."""
+    n, block = x.shape[0], 0
+    ends = np.cumsum(x.chunks[0]) if is_dask(x) else None
+    left = np.empty((0, x.shape[1]), x.dtype) if is_dask(x) else None
+    for start in range(0, max(n, 1), UNIT_ROWS):
+        stop = min(start + UNIT_ROWS, n)
+        if ends is None:
+            yield to_numpy(take_rows(x, slice(start, stop)))
+            continue
+        needed = int(np.searchsorted(ends, stop)) + 1
+        if needed > block:
+            read = to_numpy(x.blocks[block:needed])
+            left, block = np.concatenate([left, read]) if len(left) else read, needed
+        yield left[: stop - start]
+        left = left[stop - start :]
+
+
 def _cells(values, names, pa):
-    """Values as an arrow array; codes by their names, missing where they are -1."""
+    """Values as they are; codes by their names, missing where they are -1."""
     if names is None:
-        return pa.array(values)
+        return values
     positions = pa.array(values.astype(np.int32), mask=values < 0)
     return pa.DictionaryArray.from_arrays(positions, pa.array(names)).dictionary_decode()
 
@@ -217,9 +274,20 @@ def _files(path):
     return [file.resolve() for file in files]
 
 
-def _width(stored, group, embedding):
-    """Number of features, by the first row."""
-    kind = stored.schema_arrow.field(embedding).type
+def _stored_as(kind):
+    """The type that holds the values of an extension type, such as a tensor; others as they are."""
+    return getattr(kind, "storage_type", kind)
+
+
+def _holds_numbers(kind, types):
+    """Whether the type is one of lists of integers or floats."""
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
+    numbers = (types.is_integer, types.is_floating)
+    return any(x(kind) for x in lists) and any(x(kind.value_type) for x in numbers)
+
+
+def _width(stored, kind, group, embedding):
+    """Number of features, by the type or the first row."""
     size = getattr(kind, "list_size", -1)
     if size > 0:
         return size
@@ -240,6 +308,7 @@ def _read_group(file, group, embedding, width, dtype):
         import_optional("pyarrow.compute", "scale"),
     )
     lists = pq.ParquetFile(file).read_row_group(group, [embedding]).column(0).combine_chunks()
+    lists = getattr(lists, "storage", lists)
     sizes = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
     if (sizes != width).any():
         row = int(np.argmax(sizes != width))
@@ -252,7 +321,16 @@ def _read_group(file, group, embedding, width, dtype):
     return values.astype(dtype, copy=False).reshape(-1, width)
 
 
+def _without_dictionaries(table, pa):
+    """The table with values in the place of their codes."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(i, field.name, table[i].cast(field.type.value_type))
+    return table
+
+
 def _column(column, pa):
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    """A column as an array; integers are not made floats where some are missing."""
+    if pa.types.is_integer(column.type) and column.null_count:
+        return np.array(column.to_pylist(), dtype=object)
     return column.to_numpy()
