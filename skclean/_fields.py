@@ -139,7 +139,7 @@ def check_length(values: Any, n: int, field: str) -> None:
 
 
 def check_proba(proba: Any, n: int, n_classes: int, name: str) -> np.ndarray:
-    """Class probabilities of shape (n, C), float32 or float64 on the host; ValueError otherwise."""
+    """Class probabilities (n, C) as floats on the host, or on dask; ValueError otherwise."""
     if is_dask(proba):
         check_kind(proba, name)
         proba = in_chunks(proba)

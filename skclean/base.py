@@ -89,7 +89,8 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         X : LabelledSamples, array or DataFrame of shape (n, d)
             Features, or a container of features and given labels. Of a dask array, chunked by rows,
             every pass is run by the scheduler that is current, and never are all rows in one place:
-            the result has dask arrays as `features` and `proba`.
+            the result has dask arrays as `features` and `proba`. Features on a GPU stay there;
+            labels and `proba` come to the host.
         y : array-like of shape (n,) or None
             The given labels. With a container that carries labels they must agree with those.
         trusted : array-like of bool of shape (n,) or None
