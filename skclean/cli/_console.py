@@ -30,30 +30,34 @@ class Console:
         self.quiet, self.as_json = quiet, as_json
         self.shows_progress = not quiet and sys.stderr.isatty()
         self._started = time.monotonic()
-        self._line_open = False
 
     def note(self, text: str) -> None:
         """Say something that is not the result."""
         if not self.quiet:
-            print("\n" * self._line_open + f"skclean: {one_line(text)}", file=sys.stderr)
-            self._line_open = False
+            print(f"skclean: {one_line(text)}", file=sys.stderr)
 
     @contextmanager
     def stage(self, text: str) -> Iterator[None]:
-        """Show what is being done, on a terminal, and afterwards how long it took."""
-        started = time.monotonic()
-        if self.shows_progress:
-            print(f"skclean: {text} ...", end="", file=sys.stderr, flush=True)
-            self._line_open = True
-        done = False
-        try:
+        """Show on a terminal that something is being done, and afterwards how long it took."""
+        if not self.shows_progress:
             yield
-            done = True
-        finally:
-            if self.shows_progress:
-                took = f"{time.monotonic() - started:.1f} s" if done else ""
-                print(f" {took}" if self._line_open else f"skclean: {took}", file=sys.stderr)
-                self._line_open = False
+            return
+        # Comes with typer.
+        from rich import console, progress
+
+        bar = progress.Progress(
+            progress.TextColumn("skclean: {task.description}", markup=False),
+            progress.BarColumn(),
+            progress.TimeElapsedColumn(),
+            console=console.Console(stderr=True),
+            transient=True,
+            redirect_stdout=False,
+        )
+        started = time.monotonic()
+        with bar:
+            bar.add_task(text, total=None)
+            yield
+        self.note(f"{text}: {time.monotonic() - started:.1f} s")
 
     def result(self, summary: dict[str, Any], text: str) -> None:
         """Give the result: `summary` as JSON, or `text` for people."""

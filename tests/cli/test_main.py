@@ -1,5 +1,8 @@
 """The program as a process, and without what it needs."""
 
+import json
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -73,3 +76,32 @@ def test_a_reader_that_goes_away_is_no_fault(env):
     assert process.stderr.read() == ""
     process.stderr.close()
     process.wait()
+
+
+def test_a_terminal_shows_a_bar_and_the_result_stays_apart():
+    pytest.importorskip("typer")
+    pty = pytest.importorskip("pty")
+    reader, writer = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "skclean", "demo", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=writer, env=environment
+    ) as process:
+        os.close(writer)
+        shown = b""
+        while chunk := _read(reader):
+            shown += chunk
+        assert json.loads(process.stdout.read())
+    os.close(reader)
+    assert process.returncode == 0
+    text = shown.decode()
+    assert "skclean: purifying 1797 rows by AutoPurifier" in text
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in text
+    assert re.search(r"AutoPurifier: \d+\.\d s", text)
+
+
+def _read(reader):
+    try:
+        return os.read(reader, 65536)
+    except OSError:  # The other end is closed.
+        return b""
