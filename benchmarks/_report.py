@@ -64,9 +64,8 @@ def long(records, keys, values=None, title=None):
     if values is None:
         values = list(dict.fromkeys(k for r in records for k, v in r.items() if _is_number(v)))
         values = [k for k in values if k not in (*keys, "seed")]
-        values += ["skipped"] * any("skipped" in r for r in records)
     rows = [
-        [*(_word(k) for k in key), *(_cell_or_word(group, v) for v in values)]
+        [*(_word(k) for k in key), *(cell([r.get(v) for r in group]) for v in values)]
         for key, group in groups.items()
     ]
     yield table([*keys, *values], rows, title)
@@ -119,12 +118,6 @@ def cell(values):
         return ""
     mean = _figure(np.mean(values))
     return mean if len(values) < 2 else f"{mean} ± {_figure(np.std(values), like=np.mean(values))}"
-
-
-def _cell_or_word(group, key):
-    if key == "skipped":
-        return str(group[0].get(key, ""))
-    return cell([r.get(key) for r in group])
 
 
 def _paper(name, records):

@@ -17,7 +17,7 @@ CleanLearning, with a logistic regression of 100 steps, runs on --peer-rows rows
 more, and ours once more on the same rows: "times faster" compares these two. With --device cuda
 features go from the host to the device within the time that is told, and the transfer alone and the
 product alone stand beside it. With --dask two worker processes run the chains on blocks of the
-file; a chain that does not take dask arrays is reported as skipped.
+file.
 """
 
 import argparse
@@ -39,13 +39,12 @@ from skclean import CredibilityRelabeler, GMMCleaner, LabelledSamples, Transitio
 from skclean._device import to_device
 from skclean.evidence import LeaveOneOutRidge
 from skclean.metrics import detection_scores
+from skclean.scale import open_features
 
 #: Labels of no more than this probability of being right are flagged.
 THRESHOLD = 0.5
 METHODS = ("evidence", "papers", "transition")
 WARM_UP_ROWS = 500
-#: Bytes of a block of rows that a Dask worker holds.
-CHUNK_BYTES = 1 << 27
 GOALS = {"Gram": 3.0, "CleanLearning": 20.0, "dask": 1.3}
 
 
@@ -127,31 +126,10 @@ def run(method, kernel, folder, device="cpu", rows=None):
     }
 
 
-def read_rows(path, start, stop):
-    """Rows of a file of features."""
-    return np.array(np.load(path, mmap_mode="r")[start:stop])
-
-
-def dask_rows(path):
-    """A dask array of the file, in blocks of rows that each worker reads itself."""
-    import dask
-    import dask.array as da
-
-    X = np.load(path, mmap_mode="r")
-    step = max(1, CHUNK_BYTES // (X.shape[1] * X.itemsize))
-    read = dask.delayed(read_rows, pure=True)
-    blocks = [
-        da.from_delayed(read(str(path), a, min(a + step, len(X))),
-                        (min(step, len(X) - a), X.shape[1]), X.dtype)
-        for a in range(0, len(X), step)
-    ]  # fmt: skip
-    return da.concatenate(blocks)
-
-
 def warm_up(method, kernel, folder):
     """Import, and compile, what a method needs."""
     _, given = np.load(folder / "y.npy")
-    X = read_rows(folder / "X.npy", 0, WARM_UP_ROWS)
+    X = np.load(folder / "X.npy", mmap_mode="r")[:WARM_UP_ROWS]
     clean_proba(estimators(method, kernel), X, given[: len(X)])
 
 
@@ -169,13 +147,10 @@ def run_dask(method, kernel, folder, _device="cpu", _rows=None):
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         with Client(cluster) as client:
             client.run(warm_up, method, kernel, folder)
-            rows = dask_rows(folder / "X.npy")
-            try:
-                clean_proba(estimators(method, kernel), rows[:WARM_UP_ROWS], given[:WARM_UP_ROWS])
-                start = time.perf_counter()
-                cleaned = np.asarray(clean_proba(estimators(method, kernel), rows, given))
-            except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
-                return found | {"skipped": f"{type(error).__name__}: {error}"[:300]}
+            rows = open_features(folder / "X.npy")
+            clean_proba(estimators(method, kernel), rows[:WARM_UP_ROWS], given[:WARM_UP_ROWS])
+            start = time.perf_counter()
+            cleaned = np.asarray(clean_proba(estimators(method, kernel), rows, given))
             seconds = time.perf_counter() - start
     return found | {
         "seconds": seconds,

@@ -23,14 +23,6 @@ def test_methods_flag_wrong_labels_of_the_file(folder, method):
     assert record["f1"] > 0.5
 
 
-def test_dask_rows_are_those_of_the_file(folder, monkeypatch):
-    pytest.importorskip("dask.array")
-    monkeypatch.setattr(bench_scale, "CHUNK_BYTES", 700 * 16 * 4)
-    rows = bench_scale.dask_rows(folder / "X.npy")
-    assert rows.numblocks == (3, 1)
-    np.testing.assert_array_equal(rows.compute(scheduler="sync"), np.load(folder / "X.npy"))
-
-
 def test_methods_bring_rows_to_the_device(folder, monkeypatch):
     strict = pytest.importorskip("array_api_strict")
     X = np.load(folder / "X.npy")
