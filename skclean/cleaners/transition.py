@@ -7,8 +7,9 @@ import numpy as np
 from skclean._array import take_rows, to_numpy
 from skclean._blocks import map_rows, on_host, own_column, put_rows
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
-from skclean._validation import Interval
+from skclean._validation import Interval, StrOptions
 from skclean.cleaners._evidence import EvidenceCleaner
+from skclean.decision.f1_threshold import f1_threshold
 from skclean.decision.summary import settled
 from skclean.decision.transition import fit_supported, fit_transition
 from skclean.evidence.fit import log_proba
@@ -26,9 +27,12 @@ class TransitionCleaner(EvidenceCleaner):
 
     Parameters
     ----------
-    threshold : float in [0, 1], default=0.5
+    threshold : float in [0, 1] or "f1", default=0.5
         Labels with a greater `clean_proba` are kept. The others take the class of greatest
-        posterior (status corrected); if that is the given label, status unknown.
+        posterior (status corrected); if that is the given label, status unknown. At 0.5 the
+        purified labels are likeliest to be right. "f1" takes the threshold at which the flagged
+        labels have the greatest F1 that `clean_proba` lets expect, for labels that someone will
+        look at: where noise is hard to tell from ambiguity, it flags more of both.
     estimator : classifier with predict_proba, or None, default=None
         The evidence. None takes the probabilities of the container where it has some, else
         `LeaveOneOutRidge`.
@@ -66,6 +70,8 @@ class TransitionCleaner(EvidenceCleaner):
         Purified labels.
     noise_rate_ : float
         Mean of ``1 - clean_proba_`` over the rows judged.
+    threshold_ : float
+        The threshold used.
     transition_matrix_ : ndarray of shape (C, C)
         P(given = column | true = row).
     log_likelihood_ : float
@@ -94,6 +100,7 @@ class TransitionCleaner(EvidenceCleaner):
 
     _parameter_constraints: dict = {
         **EvidenceCleaner._parameter_constraints,
+        "threshold": [Interval(Real, 0, 1, closed="both"), StrOptions({"f1"})],
         "n_refits": [Interval(Integral, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
@@ -194,7 +201,12 @@ class TransitionCleaner(EvidenceCleaner):
         if samples.trusted is not None:
             certain[samples.trusted] = given[samples.trusted]
         posterior, best, clean = map_rows(_judge, posterior, given, certain, out=posterior)
-        kept = np.nan_to_num(clean) > self.threshold
+        cut = self.threshold
+        if cut == "f1":
+            cut = self.threshold_ if new else f1_threshold(clean[(given >= 0) & (certain < 0)])
+        if not new:
+            self.threshold_ = cut
+        kept = np.nan_to_num(clean) > cut
         status = np.select([kept, best != given], [KEPT, CORRECTED], default=UNKNOWN).astype(
             np.int8
         )

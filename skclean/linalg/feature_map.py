@@ -11,6 +11,8 @@ from skclean._blocks import few_rows, sum_blocks
 #: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
 #: nearer by is zero anyway, and the squares keep their precision.
 FAR = 30.0
+#: Rows whose median is a rough centre.
+CENTRE_ROWS = 1024
 
 
 @dataclass
@@ -78,6 +80,16 @@ def linear_map(X: Any) -> LinearMap:
     """The map that centres features of shape (n, d)."""
     (total,) = sum_blocks(_column_sums, X)
     return LinearMap(array_namespace(total).astype(total / X.shape[0], X.dtype))
+
+
+def rough_linear_map(X: Any) -> LinearMap:
+    """The map that brings features of shape (n, d) near zero, without a pass over all rows.
+
+    The centre is the median of the first rows: one row far out would move the mean away from all
+    others.
+    """
+    few = few_rows(X, slice(0, min(CENTRE_ROWS, X.shape[0])))
+    return LinearMap(from_numpy(np.median(to_numpy(few), axis=0), few))
 
 
 def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMap:

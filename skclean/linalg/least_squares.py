@@ -16,6 +16,7 @@ from skclean._array import (
 )
 from skclean._blocks import few_rows, map_rows, sum_blocks
 from skclean.linalg.feature_map import LandmarkMap, LinearMap, whitening
+from skclean.linalg.triangular import squared_norms
 
 
 @dataclass
@@ -56,8 +57,7 @@ class Ridge:
 
     def project(self, X: Any) -> Any:
         """Q of some rows, shape (b, r)."""
-        xp, X = array_namespace(self.mean), beside(X, self.mean)
-        return xp.matmul(self.features(X) - self.mean, self.vectors)
+        return array_namespace(self.mean).matmul(self._centred(X), self.vectors)
 
     def shrinkage(self, alpha: float | None = None) -> np.ndarray:
         """1 / (w + alpha), shape (r,)."""
@@ -65,12 +65,11 @@ class Ridge:
 
     def predict(self, X: Any) -> Any:
         """Scores of new rows, shape (n, C), in the library and on the device of the fit."""
-        weights = self._weights(self.shrinkage())
-        mean = cast_like(self.target_mean, weights)
+        coefficients, mean = self._coefficients(), cast_like(self.target_mean, self.mean)
 
         def score(X):
-            Q = self.project(beside(X, self.mean))
-            return array_namespace(Q).matmul(Q, weights) + mean
+            phi = self._centred(X)
+            return array_namespace(phi).matmul(phi, coefficients) + mean
 
         return map_rows(score, X)
 
@@ -97,18 +96,17 @@ class Ridge:
         -------
         array of shape (n, C)
         """
-        d = self.shrinkage()
-        weights = self._weights(d)
-        d_x, n_classes = cast_like(d, weights), len(self.target_mean)
-        mean = cast_like(self.target_mean, weights)
+        d, n_classes = self.shrinkage(), len(self.target_mean)
+        root, coefficients = self._root(), self._coefficients()
+        mean = cast_like(self.target_mean, coefficients)
 
         def score(X, targets, weight):
-            xp, Q = array_namespace(X), self.project(X)
-            Y = _targets(targets, n_classes, Q)
-            h = (xp.matmul(Q**2, d_x) + 1 / self.n_rows)[:, None]
+            xp, phi = array_namespace(X), self._centred(X)
+            Y = _targets(targets, n_classes, phi)
+            h = (squared_norms(phi, root) + 1 / self.n_rows)[:, None]
             if weight is not None:
                 h *= cast_like(weight[:, None], h)
-            fit = xp.matmul(Q, weights) + mean
+            fit = xp.matmul(phi, coefficients) + mean
             return Y - (Y - fit) / xp.clip(1 - h, 1e-6, None)
 
         scores = map_rows(score, X, targets, weight)
@@ -135,8 +133,25 @@ class Ridge:
         inner = np.diag(penalty) - A.T @ (u * A)
         return Y - residual - A @ np.linalg.solve(inner, A.T @ (u * residual))
 
-    def _weights(self, shrinkage):
-        return cast_like(shrinkage[:, None] * self.cross, self.vectors)
+    def _centred(self, X):
+        return self.features(beside(X, self.mean)) - self.mean
+
+    def _coefficients(self):
+        """B of shape (m, C): the fit is (Phi - mean) B + target_mean."""
+        xp, vectors = array_namespace(self.vectors), self._wide_vectors()
+        weights = from_numpy(self.shrinkage()[:, None] * self.cross, vectors)
+        return xp.astype(xp.matmul(vectors, weights), self.vectors.dtype)
+
+    def _root(self):
+        """Lower triangular L of shape (m, m) with leverage 1 / n + |L^T (phi - mean)|^2."""
+        xp, vectors = array_namespace(self.vectors), self._wide_vectors()
+        scaled = vectors * from_numpy(self.shrinkage() ** 0.5, vectors)
+        upper = xp.linalg.qr(scaled.T).R
+        return xp.astype(upper.T, self.vectors.dtype)
+
+    def _wide_vectors(self):
+        xp = array_namespace(self.vectors)
+        return xp.astype(self.vectors, xp.float64)
 
 
 def fit_ridge(

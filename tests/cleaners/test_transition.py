@@ -26,6 +26,29 @@ def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
 
+def test_f1_threshold_flags_what_is_worth_a_look():
+    rng = np.random.default_rng(0)
+    truth = np.arange(6000) % 3
+    X = 1.8 * np.eye(3, 4)[truth] + rng.standard_normal((6000, 4))
+    given = np.where(rng.random(6000) < 0.2, rng.integers(0, 3, 6000), truth)
+    half, f1 = (TransitionCleaner(threshold).fit(X, given) for threshold in (0.5, "f1"))
+    assert half.threshold_ == 0.5 < f1.threshold_ < 1
+    np.testing.assert_array_equal(half.clean_proba_, f1.clean_proba_)
+    wrong, flagged = given != truth, f1.clean_proba_ <= f1.threshold_
+    scores = [f1_score(wrong, c.clean_proba_ <= c.threshold_) for c in (half, f1)]
+    assert scores[1] > scores[0] + 0.05
+    rows = f1.transform(LabelledSamples(X, given))
+    np.testing.assert_array_equal(rows.status != "kept", flagged)
+    # A flagged label that is still the likeliest is withheld, and no other is put in its place.
+    likeliest = rows.proba.argmax(axis=1) == given
+    np.testing.assert_array_equal(rows.status == "unknown", flagged & likeliest)
+    assert np.mean(likeliest[flagged]) > 0.1
+    new = f1.transform(LabelledSamples(X[:500] + 0.01, given[:500]))
+    np.testing.assert_array_equal(new.status != "kept", new.clean_proba <= f1.threshold_)
+    with pytest.raises(ValueError, match="threshold"):
+        TransitionCleaner("f2").fit(X, given)
+
+
 @pytest.fixture(scope="module")
 def digits():
     # Half of the landmarks are enough here, and quicker.

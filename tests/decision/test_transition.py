@@ -17,6 +17,7 @@ from skclean.decision.transition import (
     fit_transition,
     separation,
 )
+from skclean.decision.transition_fit import MIXING_CLASSES, QUADRATIC_CLASSES, TransitionFit
 
 
 def evidence(n=1500, n_classes=4, noise=0.3, kind="symmetric", spread=0.35, seed=0):
@@ -33,9 +34,9 @@ def evidence(n=1500, n_classes=4, noise=0.3, kind="symmetric", spread=0.35, seed
 
 def n_mixing(n_classes):
     """Number of features that speak for every class."""
-    if n_classes > transition.MIXING_CLASSES:
+    if n_classes > MIXING_CLASSES:
         return 0
-    return n_classes * (1 + (n_classes <= transition.QUADRATIC_CLASSES))
+    return n_classes * (1 + (n_classes <= QUADRATIC_CLASSES))
 
 
 def random_model(n_classes, seed=0):
@@ -119,7 +120,7 @@ def test_gradients_by_finite_differences(n_classes, monkeypatch):
             seen.append(len(theta))
         return minimize(fun, theta, args, **settings)
 
-    monkeypatch.setattr(transition, "minimize", checked)
+    monkeypatch.setattr("skclean.decision.transition_fit.minimize", checked)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         fit_transition(scores, given, trusted, max_iter=2)
@@ -138,12 +139,12 @@ def test_gradient_of_a_small_fit_in_every_direction(monkeypatch):
         assert error < 1e-2 * max(1, np.linalg.norm(loss(theta)[1]))
         return minimize(fun, theta, args, **settings)
 
-    monkeypatch.setattr(transition, "minimize", checked)
+    monkeypatch.setattr("skclean.decision.transition_fit.minimize", checked)
     fit_transition(scores, given)
 
 
 def fitted(scores, given, trusted=None, precision=None, rounds=200):
-    fit = transition._Fit(scores, given, trusted).started(2 / 3)
+    fit = TransitionFit(scores, given, trusted).started(2 / 3)
     if precision is not None:
         fit.precision = precision
     fit.climb(max_iter=rounds)
@@ -174,7 +175,7 @@ def test_leave_one_out_by_the_formula():
 
 def test_leave_one_out_is_near_to_refitting():
     scores, given, _, T = evidence(n=100, n_classes=2, noise=0.1, spread=0.8)
-    fit = transition._Fit(scores, given, None)
+    fit = TransitionFit(scores, given, None)
     fit.model.transition, fit.precision = T, 2.0
     fit.climb(max_iter=300)
     in_sample = to_numpy(fit.model.class_proba(scores))[:, 1]
@@ -182,7 +183,7 @@ def test_leave_one_out_is_near_to_refitting():
     approximate[fit.order] = to_numpy(fit.leave_one_out())[1]
     for i in range(100):
         keep = np.arange(100) != i
-        other = transition._Fit(scores[keep], given[keep], None)
+        other = TransitionFit(scores[keep], given[keep], None)
         other.model.transition, other.precision = T, 2.0
         other.climb(max_iter=300)
         exact[i] = to_numpy(other.model.class_proba(scores[i : i + 1]))[0, 1]
@@ -204,7 +205,7 @@ def test_labels_that_are_nearly_all_wrong(monkeypatch):
 def test_counts_by_loops():
     scores, given, _, _ = evidence(n=70, n_classes=3)
     trusted = np.arange(70) % 4 == 0
-    fit = transition._Fit(scores, given, trusted)
+    fit = TransitionFit(scores, given, trusted)
     gamma = np.random.default_rng(0).dirichlet(np.ones(3), size=70)
     expected = np.zeros((3, 3))
     for i, row in enumerate(fit.order):
@@ -296,6 +297,22 @@ def test_many_rows_are_fitted_on_a_part(xp, monkeypatch):
     others = np.setdiff1d(np.arange(3000), rows)
     found = model.posterior(scores[others], given[others])
     np.testing.assert_allclose(gamma[others], found, atol=1e-4)
+
+
+@pytest.mark.parametrize("max_iter", [1, 30])
+def test_starts_are_tried_on_a_part(xp, max_iter, monkeypatch):
+    scores, given = evidence(n=9000, noise=0.7, spread=0.5)[:2]
+    scores = scores.astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        expected_model, expected = fit_transition(scores, given, max_iter=max_iter)
+        monkeypatch.setattr(transition, "TRIAL_ROWS", 6000)
+        model, gamma = fit_transition(xp.asarray(scores), given, max_iter=max_iter)
+    assert model.n_iter == len(model.trace) and (model.n_iter == 1) == (max_iter == 1)
+    if max_iter > 1:
+        found = xp.to_numpy(gamma)
+        assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) > 0.98
+        np.testing.assert_allclose(model.transition, expected_model.transition, atol=0.02)
 
 
 @pytest.mark.parametrize("n_trusted", [0, 700, 900])
@@ -395,7 +412,7 @@ def test_no_confusion_is_likelier_than_the_label():
 
 def test_the_prior_of_the_mixing_matrix_follows_its_size():
     scores, given, _, _ = evidence(n_classes=4, noise=0.3)
-    fit = transition._Fit(scores, given, None).started(2 / 3)
+    fit = TransitionFit(scores, given, None).started(2 / 3)
     before = fit.precision
     fit.climb()
     fit.leave_one_out()

@@ -1,0 +1,243 @@
+"""The climb of the likelihood of the noise-transition model, round by round."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from skclean._array import array_namespace, cast_like, from_numpy, take_rows, to_numpy
+from skclean.decision.transition_model import TransitionModel, contiguous
+from skclean.decision.transition_prior import TransitionPrior, dominant
+from skclean.linalg.softmax import softmax
+
+#: Up to that many classes, squares of all scores speak for every class.
+QUADRATIC_CLASSES = 32
+#: Up to that many classes, scores of the other classes speak for a class; beyond, that would be a
+#: million parameters.
+MIXING_CLASSES = 128
+TINY = 1e-30
+
+
+class TransitionFit:
+    """State of one fit: rows sorted by given label, arrays classes first.
+
+    `start` is a fit to some of the rows, from whose parameters this one goes on.
+    """
+
+    def __init__(self, scores, given, trusted, start=None):
+        self.xp = array_namespace(scores)
+        self.n, n_classes = scores.shape
+        self.order = np.argsort(given, kind="stable")
+        self.given = given[self.order]
+        self.ends = np.searchsorted(self.given, np.arange(n_classes + 1))
+        self.noisy = np.ones(self.n, bool) if trusted is None else ~trusted[self.order]
+        self.held = False
+        self.mixing = n_classes <= MIXING_CLASSES
+        self.model = _standard(scores) if start is None else start.model
+        self.model = replace(self.model, trace=[], n_iter=0, converged=False)
+        self.s = self.model._standardise(take_rows(scores, self.order))
+        self.squares = self.model._squares(self.s)
+        self.tau, self.D, self.precision = 1.0, np.zeros((0, n_classes)), float(n_classes)
+        if self.mixing:
+            self.f = self.s
+            if n_classes <= QUADRATIC_CLASSES:
+                self.f = self.xp.concat([self.s, self.squares])
+            self.D = np.zeros((self.f.shape[0], n_classes))
+            gram = self.xp.matmul(self.f, self.f.T)
+            values, self.directions = self.xp.linalg.eigh(gram)
+            self.energy = np.maximum(to_numpy(values).astype(np.float64), 0)
+            self.leverage = self.xp.matmul(self.directions.T, self.f) ** 2
+        if start is not None:
+            self.tau, self.D, self.precision = start.tau, start.D, start.precision
+            self.prior = start.prior
+
+    def factor(self, transition):
+        """P(given_i | true = y) as (C, n): a column of T for noisy rows, the label for trusted."""
+        table = transition.T.astype(np.float32)[self.given]
+        table[~self.noisy] = np.eye(len(transition))[self.given[~self.noisy]]
+        return cast_like(np.ascontiguousarray(table.T), self.s)
+
+    def posterior(self, proba, factor):
+        """Gamma (C, n) and the likelihood (n,) of the given labels."""
+        gamma = proba * factor
+        likelihood = self.xp.sum(gamma, axis=0) + TINY
+        gamma /= likelihood
+        return gamma, likelihood
+
+    def mean_log(self, likelihood):
+        """The mean logarithm of the likelihood (n,), in float64."""
+        return float(self.xp.mean(self.xp.astype(self.xp.log(likelihood), self.xp.float64)))
+
+    def started(self, share):
+        """The fit at its start from a share of the noise of uniformly random labels."""
+        trial, n_classes = copy.copy(self), len(self.model.bias)
+        eye, rate = np.eye(n_classes), share * (1 - 1 / n_classes)
+        transition = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
+        trial.model = replace(self.model, transition=transition, trace=[])
+        trial.prior = TransitionPrior()
+        trial.warm_up()
+        return trial
+
+    def rounds(self, max_iter, tol):
+        """Climb and update T, until there were so many rounds in all or the likelihood settles."""
+        model, trace = self.model, self.model.trace
+        while model.n_iter < max_iter and not model.converged:
+            self.climb()
+            proba = self.leave_one_out()
+            if not self.held:
+                self.update_transition(proba)
+            self.gamma, likelihood = self.posterior(proba, self.factor(model.transition))
+            trace.append(self.mean_log(likelihood))
+            model.n_iter = len(trace)
+            model.converged = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
+
+    def warm_up(self, max_rows=5000, max_iter=12, tol=1e-3):
+        """T from tau and b alone, on a part of the rows: D would first explain the noise away."""
+        step = max(1, self.n // max_rows)
+        part = copy.copy(self)
+        part.s = contiguous(self.s[:, ::step])
+        part.given, part.noisy = self.given[::step], self.noisy[::step]
+        part.n, n_classes = len(part.given), len(self.model.bias)
+        part.ends = np.searchsorted(part.given, np.arange(n_classes + 1))
+        theta, last = np.append(np.zeros(n_classes), 0.0), -np.inf
+        for _ in range(max_iter):
+            factor = part.factor(self.model.transition)
+
+            def loss(theta, factor=factor):
+                tau = float(np.exp(theta[-1]))
+                proba = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
+                gamma, likelihood = part.posterior(proba, factor)
+                residual = proba - gamma
+                along = float(self.xp.sum(residual * part.s))
+                gradient = np.append(_row_sums(residual), tau * along) / part.n
+                return -part.mean_log(likelihood), gradient
+
+            found = minimize(loss, theta, jac=True, method="L-BFGS-B", options={"maxiter": 4})
+            theta = found.x
+            tau = float(np.exp(theta[-1]))
+            proba = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
+            part.update_transition(proba)
+            now = part.mean_log(part.posterior(proba, part.factor(self.model.transition))[1])
+            if abs(now - last) < tol:
+                break
+            last = now
+        self.model.bias, self.tau = theta[:-1], tau
+
+    def climb(self, max_iter=8):
+        """A few steps of L-BFGS on the penalised likelihood over tau, c, b and D, at fixed T."""
+        factor = self.factor(self.model.transition)
+        theta = np.concatenate([self.D.ravel(), self.model.bias, self.model.curve, [self.tau]])
+        options = {"maxiter": max_iter}
+        found = minimize(self.loss, theta, (factor,), jac=True, method="L-BFGS-B", options=options)
+        self.unpack(found.x)
+
+    def unpack(self, theta):
+        """Take over D, b, c and tau, written one after the other."""
+        n_classes = len(self.model.bias)
+        self.D = theta[: self.D.size].reshape(self.D.shape)
+        self.model.bias, self.model.curve = theta[self.D.size : -1].reshape(2, n_classes)
+        self.tau = float(theta[-1])
+        if self.mixing:
+            self.model.linear = self.D + self.tau * np.eye(*self.D.shape)
+        else:
+            self.model.linear = np.full((1, n_classes), self.tau)
+
+    def loss(self, theta, factor):
+        """Penalised negative log-likelihood per row at fixed T, and its gradient."""
+        self.unpack(theta)
+        proba = softmax(self.model._logits(self.s, self.squares))
+        gamma, likelihood = self.posterior(proba, factor)
+        residual = proba - gamma
+        penalty = 0.5 * self.precision * np.sum(self.D**2)
+        if self.mixing:
+            g = to_numpy(self.xp.matmul(self.f, residual.T)).astype(np.float64)
+            along = np.trace(g[: len(self.model.bias)])
+        else:
+            g, along = self.D, float(self.xp.sum(residual * self.s))
+        gradient = [
+            (g + self.precision * self.D).ravel(),
+            _row_sums(residual),
+            _row_sums(residual * self.squares),
+            [along],
+        ]
+        return penalty / self.n - self.mean_log(likelihood), np.concatenate(gradient) / self.n
+
+    def leave_one_out(self):
+        """Q of each row without its own label, and the next precision of the prior of D.
+
+        With the curvature E[f f^T] x E[g g^T] (g = q - gamma the gradient of a row), dropping a
+        row moves its logits by sum_a (u_a' f)^2 / (e_a l_b + precision) along eigenvector b of
+        the second factor.
+        """
+        xp = self.xp
+        z = self.model._logits(self.s, self.squares)
+        proba = softmax(z)
+        if not self.mixing:
+            return proba
+        residual = proba
+        residual -= self.posterior(proba, self.factor(self.model.transition))[0]
+        outer = to_numpy(xp.matmul(residual, residual.T)).astype(np.float64) / self.n
+        spread, vectors = np.linalg.eigh(outer)
+        curvature = self.energy[:, None] * np.maximum(spread, 0)
+        damping = cast_like((1 / (curvature + self.precision)).T, self.s)
+        vectors = cast_like(vectors, self.s)
+        along = xp.matmul(vectors.T, residual) * xp.matmul(damping, self.leverage)
+        z += xp.matmul(vectors, along)
+        size = max(float(np.sum(self.D**2)), 1e-12)
+        for _ in range(3):
+            used = float(np.sum(curvature / (curvature + self.precision)))
+            self.precision = float(np.clip(used / size, 1e-2, 1e7))
+        return softmax(z)
+
+    def update_transition(self, proba, steps=3):
+        """EM on T at fixed q; the priors are fitted to the first counts."""
+        for step in range(steps):
+            gamma, _ = self.posterior(proba, self.factor(self.model.transition))
+            counts = self.counts(gamma)
+            if step == 0:
+                self.prior.fit(counts)
+            self.model.transition = dominant(self.prior.transition(counts))
+
+    def counts(self, gamma):
+        """Expected number of noisy rows of each true class (row) and given label (column)."""
+        if not self.noisy.all():
+            gamma = gamma * cast_like(self.noisy[None, :].astype(np.float64), gamma)
+        columns = [
+            _row_sums(gamma[:, start:end])
+            for start, end in zip(self.ends[:-1], self.ends[1:], strict=True)
+        ]
+        return np.stack(columns, axis=1)
+
+    def in_caller_order(self, gamma):
+        """Gamma (C, n) as rows (n, C) in the order in which they came."""
+        back = np.empty(self.n, np.int64)
+        back[self.order] = np.arange(self.n)
+        return take_rows(contiguous(gamma.T), back)
+
+
+def _row_sums(x):
+    xp = array_namespace(x)
+    return to_numpy(xp.sum(x, axis=1, dtype=xp.float64))
+
+
+def _standard(scores):
+    """A model that standardises these scores and says nothing yet."""
+    xp, n_classes = array_namespace(scores), scores.shape[1]
+    rows = xp.astype(scores, xp.float64)
+    center = to_numpy(xp.mean(rows, axis=0))
+    model = TransitionModel(
+        transition=np.eye(n_classes),
+        center=center,
+        scale=float(xp.mean((rows - from_numpy(center, rows)) ** 2)) ** 0.5 or 1.0,
+        square_center=np.zeros((n_classes, 1)),
+        square_scale=1.0,
+        linear=np.ones((1, n_classes)),
+        curve=np.zeros(n_classes),
+        bias=np.zeros(n_classes),
+    )
+    squares = xp.astype(model._standardise(scores) ** 2, xp.float64)
+    mean = xp.mean(squares, axis=1, keepdims=True)
+    model.square_center = to_numpy(mean)
+    model.square_scale = float(xp.mean((squares - mean) ** 2)) ** 0.5 or 1.0
+    return model

@@ -1,0 +1,21 @@
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from skclean.decision.f1_threshold import f1_threshold
+
+
+def test_greatest_expected_f1():
+    rng = np.random.default_rng(0)
+    clean = rng.beta(3, 1, 30)
+    truths = rng.random((4000, 30)) > clean
+    found = f1_threshold(clean)
+    scores = {cut: np.mean([f1_score(wrong, clean <= cut) for wrong in truths]) for cut in clean}
+    assert found in scores
+    assert max(scores.values()) - scores[found] < 0.005
+    assert scores[found] > 0.02 + np.mean([f1_score(wrong, clean <= 0.5) for wrong in truths])
+
+
+@pytest.mark.parametrize("clean", [[], [1.0, 1.0]])
+def test_nothing_wrong_flags_nothing(clean):
+    assert f1_threshold(np.array(clean)) == 0
