@@ -3,6 +3,7 @@
 import contextlib
 import io
 import warnings
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -127,6 +128,18 @@ def cuml_disagreement(X, given):
     return disagreement(X, given, CumlLogisticRegression(max_iter=100, output_type="numpy"))
 
 
+def published(name):
+    """A loop of `benchmarks._published`; None where there is no torch."""
+
+    def call(X, given, trusted=None, n_classes=None):
+        if find_spec("torch") is None:
+            return None
+        loop = getattr(import_module("benchmarks._published"), name)
+        return loop(X, given) if trusted is None else loop(X, given, trusted, n_classes)
+
+    return call
+
+
 def _by_proba(proba, given, wrong):
     clean = proba[np.arange(len(given)), given]
     return Found(np.where(wrong, proba.argmax(axis=1), given), ~wrong, clean)
@@ -141,4 +154,7 @@ PEERS = {
     "GaussianMixture": gaussian_mixture,
     "LabelSpreading": label_spreading,
     "SelfTrainingClassifier": self_training,
+    "REED's loop": published("reed"),
+    "two-stage loop": published("two_stage"),
+    "CPC's loop": published("cpc"),
 }

@@ -120,7 +120,8 @@ def report(records):
 
     print(
         f"{'setting':26} {'F1':>12} {'f1 cut':>7} {'best rival':>11}  {'':28} {'AUC':>6} "
-        f"{'flagged':>8} {'wrong':>6} {'labels':>7} {'given':>6} {'REED':>6} {'ECE':>6} {'s':>5} {'lr s':>5}"
+        f"{'flagged':>8} {'wrong':>6} {'labels':>7} {'given':>6} {'REED':>6} {'ECE':>6} "
+        f"{'s':>5} {'lr s':>5}"
     )
     for setting, methods in table.items():
         ours, at_f1 = methods.pop(OURS), methods.pop(OURS_F1)

@@ -6,7 +6,7 @@
 For every setting, seed and method: F1, precision and recall of the flagged labels, area under the
 ROC curve of the probability that a label is right, accuracy of the labels afterwards, and seconds.
 Without --data the problem is one of Gaussian classes. cuML is run where it is installed,
-LabelSpreading up to 20,000 rows.
+LabelSpreading up to 20,000 rows. The papers' loops are those of `benchmarks._published`.
 """
 
 import argparse

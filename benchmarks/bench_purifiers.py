@@ -33,7 +33,7 @@ from benchmarks import _data, _results
 from benchmarks._data import Setting
 from benchmarks._estimators import CHAINS, chain, purify
 from benchmarks._memory import PeakMemory
-from benchmarks._peers import Found, clean_learning, logistic
+from benchmarks._peers import Found, clean_learning, logistic, published
 from skclean import LabelledSamples
 from skclean.evidence import LeaveOneOutRidge
 from skclean.metrics import detection_scores
@@ -109,6 +109,7 @@ METHODS = {
     "LabelSpreading": Method(label_spreading, "needed"),
     "SelfTrainingClassifier": Method(self_training, "needed", slow=True),
     "cleanlab": Method(clean_learning, "hidden", slow=True),
+    "IEG's loop": Method(published("ieg"), "needed", slow=True),
 }
 
 
