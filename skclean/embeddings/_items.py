@@ -1,6 +1,7 @@
 """Sources of images that are read one by one: files and datasets."""
 
 import traceback
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,7 @@ class ItemImages(ImageSource):
         self._size = image_size
         in_workers = is_loaded_instance(items.dataset, "torch.utils.data", "Dataset")
         self._n_processes = (n_workers or 0) if in_workers else 0
+        self._staying, self._busy = None, False
         options = {"name": name, "on_error": on_error, "n_threads": 0}
         super().__init__(items, (1, 0, 0), np.uint8, **options)
         if on_error == "raise":
@@ -140,30 +142,68 @@ class ItemImages(ImageSource):
             raise ImageReadError(f"expected {self.dtype}, got {image.dtype}")
         return image
 
+    def __getstate__(self):
+        return {**self.__dict__, "_staying": None}
+
+    @contextmanager
+    def workers(self):
+        if self._n_processes and self._images is None:
+            self._staying = self._new_loader(self._load, stays=True)
+        try:
+            yield
+        finally:
+            self._staying = None
+
+    def _new_loader(self, load, stays):
+        import torch
+        from torch.utils.data import DataLoader
+
+        return DataLoader(
+            _Batches(self, load),
+            batch_sampler=_Order(),
+            collate_fn=_as_it_is,
+            num_workers=self._n_processes,
+            prefetch_factor=BATCHES_AHEAD,
+            persistent_workers=stays,
+            # Else it would draw from torch's global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+
     def _passes(self, batches, load):
         if self._images is not None or not self._n_processes:
             yield from super()._passes(batches, load)
             return
-        import torch
-        from torch.utils.data import DataLoader
-
-        batches = list(batches)
-        loader = DataLoader(
-            _Batches(self, load),
-            batch_sampler=batches,
-            collate_fn=_as_it_is,
-            num_workers=self._n_processes,
-            prefetch_factor=BATCHES_AHEAD,
-            # Else it would draw from torch's global generator.
-            generator=torch.Generator().manual_seed(0),
-        )
+        stays = load == self._load and self._staying is not None and not self._busy
+        loader = self._staying if stays else self._new_loader(load, stays=False)
+        loader.batch_sampler.batches = batches = list(batches)
+        self._busy = self._busy or stays
         read = iter(loader)
         try:
             for rows, (images, failures) in zip(batches, read):
-                yield rows, images.numpy(), failures
+                images = images.numpy()
+                images[~self.readable[rows]] = 0
+                yield rows, images, failures
+        except Exception:
+            # Workers of which one has failed do not stay.
+            self._staying = None
+            raise
         finally:
-            # Its workers end with it.
-            del read
+            self._busy = self._busy and not stays
+            # Other workers end with it.
+            del read, loader
+
+
+class _Order:
+    """The batches of a pass."""
+
+    def __init__(self):
+        self.batches = []
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        return iter(self.batches)
 
 
 class _Batches:

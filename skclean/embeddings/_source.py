@@ -4,7 +4,7 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any
 
 import joblib
@@ -53,7 +53,7 @@ class ImageSource:
     ----------
     n : int
         Number of rows.
-    inputs, shape, dtype
+    inputs, shape, dtype, name
         As above.
     readable : ndarray of bool of shape (n,)
         False where a row was found unreadable.
@@ -74,7 +74,7 @@ class ImageSource:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.readable = np.ones(self.n, dtype=bool)
-        self._name = name
+        self.name = name
         self._on_error = on_error
         self._n_threads = n_threads
         self._images: np.ndarray | None = None
@@ -183,12 +183,18 @@ class ImageSource:
         try:
             with closing(self._passes(batches, self._load)) as passes:
                 for rows, images, failures in passes:
-                    found.update(failures)
-                    self._settle(dict(failures))
+                    # Processes that stay do not know what was found before.
+                    new = {row: error for row, error in failures if self.readable[row]}
+                    found.update(new)
+                    self._settle(new)
                     yield rows, images
         finally:
             if self._on_error == "skip":
                 self._report(found)
+
+    def workers(self) -> Any:
+        """While this context lasts, processes that read stay from pass to pass."""
+        return nullcontext()
 
     # What the kinds of sources have of their own
 
@@ -299,7 +305,7 @@ class ImageSource:
     def _report(self, found):
         if found:
             warnings.warn(
-                f"{self._name}: {len(found)} of {self.n} images cannot be read and are left out: "
+                f"{self.name}: {len(found)} of {self.n} images cannot be read and are left out: "
                 f"{self._named(found)}.",
                 UserWarning,
                 stacklevel=4,
@@ -309,7 +315,7 @@ class ImageSource:
         count = f"{len(found)}{' or more' if len(found) >= _MOST_FAILURES else ''}"
         skip = ', or set on_error="skip"' if self._on_error == "raise" else ""
         return ImageReadError(
-            f"{self._name}: expected images that can be read, got {count} that cannot: "
+            f"{self.name}: expected images that can be read, got {count} that cannot: "
             f"{self._named(found)}; do replace them, or leave these rows out{skip}."
         )
 

@@ -30,8 +30,8 @@ class Backbone(nn.Module):
         Maps (b, 3, H, W) to (b, d), or to (b, d, h, w), which is averaged over h and w.
     mean, std : sequence of 3 float
         Of the channels: the network sees (images - mean) / std.
-    image_size : int
-        Height and width of the images by which `n_features` is found.
+    image_size : int or (height, width)
+        Of the images by which `n_features` is found.
 
     Attributes
     ----------
@@ -63,13 +63,15 @@ class Backbone(nn.Module):
         """Columns of the output, by a run that leaves no trace in the network."""
         training = {module: module.training for module in self.modules()}
         self.eval()
+        height, width = _sides(image_size)
         try:
             with torch.no_grad():
-                features = self(self.mean.expand(1, 3, image_size, image_size))
+                features = self(self.mean.expand(1, 3, height, width))
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ValueError(
-                f"make_backbone: expected images that the network can take, got {image_size} x "
-                f"{image_size} pixels ({error}); do resize them or take another backbone"
+                f"make_backbone: expected images that the network can take, got {height} x "
+                f"{width} pixels ({error}); do set image_size, which makes them square, or take "
+                "another backbone"
             ) from error
         finally:
             for module, was in training.items():
@@ -87,7 +89,7 @@ def make_backbone(
     backbone: str | nn.Module,
     *,
     weights: str | os.PathLike | None = None,
-    image_size: int,
+    image_size: int | tuple[int, int],
     seed: int,
     mean: Any = None,
     std: Any = None,
@@ -105,8 +107,9 @@ def make_backbone(
         None: drawn from `seed`; a Module keeps its own. "DEFAULT": torchvision's best pretrained
         ones, which it downloads. A path: as for `load_weights`; a classifier among them is passed
         over, as are prefixes like "module." or "backbone." and what stands outside of them.
-    image_size : int
-        Height and width of the images, in pixels.
+    image_size : int or (height, width)
+        Of the images, in pixels. A network of fixed size, as a vision transformer, is made for the
+        smaller one, and takes square images alone.
     seed : int
         Of the initialisation. The global generators are left as they are.
     mean, std : sequence of 3 float or None
@@ -158,7 +161,9 @@ def make_backbone(
         if backbone == "preact_resnet18":
             network = preact_resnet18()
         elif not isinstance(backbone, nn.Module):
-            network, head, defaults = _torchvision_model(backbone, pretrained, image_size)
+            network, head, defaults = _torchvision_model(
+                backbone, pretrained, min(_sides(image_size))
+            )
             normalisation = {k: defaults[k] if v is None else v for k, v in normalisation.items()}
             heads = (head,)
         if weights is not None and not pretrained:
@@ -239,6 +244,10 @@ def _load_into(network, path, heads):
         )
     network.load_state_dict(inside, strict=False)
     return {k: outside[k].flatten() for k in ("mean", "std") if k in outside}
+
+
+def _sides(image_size):
+    return (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
 
 
 def _channels(values, name):

@@ -43,6 +43,8 @@ class Progress:
         An entry for each finished epoch.
     ended : bool
         Whether the training came to its end before the last epoch.
+    kept : dict of str to Tensor
+        What else a checkpoint holds.
     """
 
     epoch: int = 0
@@ -51,6 +53,7 @@ class Progress:
     totals: dict[str, Tensor] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
     ended: bool = False
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Any, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
@@ -241,7 +244,8 @@ class Checkpoints:
             precision.load_state_dict(self._values["precision"])
         device = next(iter(module.state_dict().values())).device
         totals = {k: x.to(device) for k, x in _within(self._tensors, "totals.").items()}
-        progress = Progress(**self._values["progress"], totals=totals)
+        kept = _within(self._tensors, "kept.")
+        progress = Progress(**self._values["progress"], totals=totals, kept=kept)
         self._tensors = {}
         return progress
 
@@ -254,10 +258,11 @@ class Checkpoints:
         tensors = {f"module.{k}": x for k, x in module.state_dict().items()}
         tensors |= {f"optimizer.{k}": x for k, x in optimizer_tensors(optimizer).items()}
         tensors |= {f"totals.{k}": x for k, x in progress.totals.items()}
+        tensors |= {f"kept.{k}": x for k, x in progress.kept.items()}
         values = {
             "settings": self.settings,
             "precision": precision.state_dict(),
-            "progress": {k: v for k, v in vars(progress).items() if k != "totals"},
+            "progress": {k: v for k, v in vars(progress).items() if k not in ("totals", "kept")},
         }
         # What a process that was killed while it wrote has left.
         for unfinished in self.path.parent.glob(f".{self.path.name}.*"):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skclean._optional import import_optional
 from skclean.embeddings._spawn import run_spawned
+from skclean.exceptions import ImageReadError
 
 lightning_fabric = import_optional("lightning_fabric", "neural")
 
@@ -221,6 +222,51 @@ class DeviceImages:
             return
         for _, images in self.source.batches(order, batch_size):
             yield self._scaled(_to_device(images, self.device))
+
+    def readable(self, batch: Tensor, rows: np.ndarray) -> Tensor:
+        """A batch with others of its images where rows turned out not to be readable."""
+        place = self.replacements(rows, (len(rows),))
+        return batch if place is None else batch[torch.from_numpy(place).to(self.device)]
+
+    def replacements(self, rows: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray | None:
+        """Which row of a batch to take in each place, so that none is one that cannot be read.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (b,), int64
+            Of a batch that was read.
+        sizes : tuple of int
+            Parts of the batch, whose rows stand for each other.
+
+        Returns
+        -------
+        ndarray of shape (b,), int64, or None
+            None where all rows can be read.
+
+        Raises
+        ------
+        ImageReadError
+            If no row of a part can be read.
+        """
+        readable = self.source.readable[rows]
+        if readable.all():
+            return None
+        place, start = np.arange(len(rows)), 0
+        for size in sizes:
+            part = slice(start, start + size)
+            good, bad = (np.flatnonzero(part_of) for part_of in (readable[part], ~readable[part]))
+            if len(bad) and not len(good):
+                raise ImageReadError(
+                    f"{self.source.name}: expected images that can be read in each batch, got "
+                    f"{size} rows that cannot any more; do look whether the files are still there."
+                )
+            place[start + bad] = start + np.resize(good, len(bad))
+            start += size
+        return place
+
+    def workers(self) -> Any:
+        """As those of the source."""
+        return self.source.workers()
 
     def _scaled(self, images):
         return unit_images(images, self.low, self.high)

@@ -2,11 +2,10 @@
 
 import importlib.util
 import os
-from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,12 +14,10 @@ from skclean._files import array_output
 from skclean._optional import import_optional
 from skclean._output import TransformsSamples
 from skclean._validation import (
-    HasMethods,
-    Interval,
-    StrOptions,
     check_columns,
     unchanged_if_failed,
 )
+from skclean.embeddings._settings import FeaturizerSettings
 from skclean.embeddings.images import ArrayImages, open_images
 from skclean.embeddings.kmeans import ConvKMeans
 from skclean.samples import LabelledSamples
@@ -28,10 +25,8 @@ from skclean.samples import LabelledSamples
 #: Images looked at together for the range of their values.
 VALUE_BATCH = 512
 
-_METHODS = ("auto", "kmeans", "moco", "none", "simclr")
 
-
-class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEstimator):
+class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, FeaturizerSettings):
     """Embed images by features that are learned from the images alone.
 
     The first stage of REED [1]_ and DMLP [2]_: a representation that no wrong label has touched.
@@ -87,8 +82,9 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
     device : None, "cpu", "cuda" or "mps", default=None
         Where the backbone runs. None takes a GPU if there is one.
     devices : int, default=1
-        Processes that train together, on a device each; batch norms see the images of their own
-        process. A script needs ``if __name__ == "__main__":`` then.
+        Processes that train together, on a device each. Batch norms see the images of all of them
+        for "simclr", for "moco" those of their own. A script needs ``if __name__ == "__main__":``
+        then.
     num_nodes : int, default=1
         Machines that train together, when started by torchrun.
     precision : {"auto", "32-true", "16-mixed", "bf16-mixed"}, default="auto"
@@ -96,11 +92,12 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
     compile : bool, default=False
         Whether the backbone is trained through `torch.compile`.
     n_workers : int or None, default=None
-        Threads that decode files, or processes that read a torch Dataset. None: one for each core
-        for files, none for a Dataset.
+        Threads that decode files, or processes that read a torch Dataset and stay for the time of
+        a training. None: one for each core for files, none for a Dataset.
     on_error : {"raise", "skip"}, default="raise"
         What is done about images that cannot be read: an error that names them, or a warning and
-        rows of status unknown, left out of the training.
+        rows of status unknown, left out of the training. Where a file breaks while it lasts, others
+        of its batch are taken for it.
     checkpoint_dir : path-like or None, default=None
         Folder in which "simclr" and "moco" keep the state of the training.
     checkpoint_every : int, default=10
@@ -164,93 +161,6 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, BaseEsti
     >>> bool((samples.labels == digits.target)[samples.known].mean() > 0.97)
     True
     """
-
-    _parameter_constraints: dict = {
-        "method": [
-            StrOptions(set(_METHODS)),
-            HasMethods(["fit_images", "embed_images"]),
-            HasMethods(["make"]),
-        ],
-        "backbone": [str, HasMethods(["forward", "state_dict"])],
-        "weights": [str, HasMethods(["__fspath__"]), None],
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
-        "image_shape": ["array-like", None],
-        "augmentation": [callable, None],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "optimizer": [StrOptions({"sgd", "lars"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "warmup_epochs": [Interval(Integral, 0, None, closed="left"), None],
-        "device": [str, None],
-        "devices": [Interval(Integral, 1, None, closed="left")],
-        "num_nodes": [Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions({"auto", "32-true", "16-mixed", "bf16-mixed"})],
-        "compile": ["boolean"],
-        "n_workers": [Interval(Integral, 0, None, closed="left"), None],
-        "on_error": [StrOptions({"raise", "skip"})],
-        "checkpoint_dir": [str, HasMethods(["__fspath__"]), None],
-        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
-        "resume": ["boolean"],
-        "probe_every": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-        "verbose": ["boolean"],
-    }
-
-    def __init__(
-        self,
-        method="auto",
-        backbone="resnet18",
-        *,
-        weights=None,
-        image_size=None,
-        image_shape=None,
-        augmentation=None,
-        epochs=200,
-        batch_size=512,
-        optimizer="sgd",
-        learning_rate=None,
-        weight_decay=1e-4,
-        warmup_epochs=None,
-        device=None,
-        devices=1,
-        num_nodes=1,
-        precision="auto",
-        compile=False,
-        n_workers=None,
-        on_error="raise",
-        checkpoint_dir=None,
-        checkpoint_every=10,
-        resume=False,
-        probe_every=10,
-        random_state=0,
-        verbose=False,
-    ):
-        self.method = method
-        self.backbone = backbone
-        self.weights = weights
-        self.image_size = image_size
-        self.image_shape = image_shape
-        self.augmentation = augmentation
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.warmup_epochs = warmup_epochs
-        self.device = device
-        self.devices = devices
-        self.num_nodes = num_nodes
-        self.precision = precision
-        self.compile = compile
-        self.n_workers = n_workers
-        self.on_error = on_error
-        self.checkpoint_dir = checkpoint_dir
-        self.checkpoint_every = checkpoint_every
-        self.resume = resume
-        self.probe_every = probe_every
-        self.random_state = random_state
-        self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None, *, probe_y: Any = None) -> Self:
         """Learn features from images.

@@ -60,7 +60,7 @@ def fit_backbone(
     backbone = make_backbone(
         estimator.backbone,
         weights=estimator.weights,
-        image_size=side,
+        image_size=source.shape[1:],
         seed=seed,
         mean=mean,
         std=std,

@@ -91,6 +91,8 @@ class SimCLRObjective(nn.Module):
     """
 
     gather: Callable[[Tensor], Tensor] | None = None
+    #: Of several processes, as the paper says, lest the views of one image tell each other.
+    shares_batch_norm = True
 
     def __init__(self, backbone: Any, head: nn.Module, temperature: float):
         super().__init__()

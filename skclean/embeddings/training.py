@@ -24,6 +24,7 @@ from skclean.embeddings.checkpoint import (
 )
 from skclean.embeddings.optimizers import learning_rate_at, make_optimizer, set_learning_rate
 from skclean.embeddings.probe import knn_probe
+from skclean.embeddings.shared_norm import shared_batch_norm
 
 # What a stream of random numbers is for, beside the seed.
 _ORDER, _VIEWS, _LAYERS = range(3)
@@ -173,13 +174,15 @@ def train(
     bar.update((progress.epoch * steps + progress.step) * share * world)
     saved = time.monotonic()
 
-    with checkpoints, devices.seeded(0, device), bar, _prepared(objective, fabric, compile):
+    prepared = _prepared(objective, fabric, compile)
+    with checkpoints, devices.seeded(0, device), bar, prepared, source.workers():
         while progress.epoch < epochs:
             epoch, first, started = progress.epoch, progress.step, time.perf_counter()
             order = np.random.default_rng([seed, _ORDER, epoch]).permutation(rows)
             order = order[: steps * world * share].reshape(steps, world, share)
-            mine = order[first:, fabric.global_rank].ravel()
-            for step, batch in enumerate(images.batches(mine, share), first):
+            mine = order[first:, fabric.global_rank]
+            for step, batch in enumerate(images.batches(mine.ravel(), share), first):
+                batch = images.readable(batch, mine[step - first])
                 key = epoch, step, fabric.global_rank
                 generator.manual_seed(devices.seed_of(seed, _VIEWS, *key))
                 devices.reseed(devices.seed_of(seed, _LAYERS, *key), device)
@@ -304,10 +307,11 @@ def _train_to_file(fabric, train, path, objective, *args, **kwargs):
 @contextmanager
 def _prepared(objective, fabric, compile):
     """For the time of the training, compiled and joined to the other processes."""
-    objective.gather = devices.gather_rows(fabric)
+    objective.gather = gather = devices.gather_rows(fabric)
     try:
-        with compiled(list(objective.children()), compile):
-            yield
+        with shared_batch_norm(objective, gather, fabric.device):
+            with compiled(list(objective.children()), compile):
+                yield
     finally:
         objective.gather = None
 

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from skclean.neural.objectives.remixmatch import ReMixMatch
     from skclean.neural.objectives.supervised import Supervised
     from skclean.neural.objectives.temporal_ensembling import TemporalEnsembling
+    from skclean.neural.schedules import Cosine, Ramps, Restarts
     from skclean.neural.views import FeatureNoise
 
 __all__ = [
+    "Cosine",
     "FeatureNoise",
     "FixMatch",
     "GraphRegularizer",
@@ -24,20 +26,25 @@ __all__ = [
     "MixMatch",
     "NeuralRetrainer",
     "PiModel",
+    "Ramps",
     "ReMixMatch",
+    "Restarts",
     "Supervised",
     "TemporalEnsembling",
 ]
 
 # What needs torch is imported on first use.
 _HOMES = {
+    "Cosine": "skclean.neural.schedules",
     "FeatureNoise": "skclean.neural.views",
     "FixMatch": "skclean.neural.objectives.fixmatch",
     "GraphRegularizer": "skclean.neural.graph",
     "IEG": "skclean.neural.objectives.ieg",
     "MixMatch": "skclean.neural.objectives.mixmatch",
     "PiModel": "skclean.neural.objectives.pi_model",
+    "Ramps": "skclean.neural.schedules",
     "ReMixMatch": "skclean.neural.objectives.remixmatch",
+    "Restarts": "skclean.neural.schedules",
     "Supervised": "skclean.neural.objectives.supervised",
     "TemporalEnsembling": "skclean.neural.objectives.temporal_ensembling",
 }

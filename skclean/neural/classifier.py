@@ -34,6 +34,10 @@ class Classifier(nn.Module):
         """What the last layer sees, (b, d)."""
         return self.body(x)
 
+    def moments(self) -> tuple[Tensor, float]:
+        """Mean (d,) and spread by which an `MLP` scales its features."""
+        return self.body.mean, float(self.body.spread)
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits (b, C)."""
         return self.head(self.features(x))
@@ -93,7 +97,7 @@ def image_classifier(
     n_classes: int,
     *,
     weights: Any = None,
-    image_size: int,
+    image_size: int | tuple[int, int],
     seed: int,
     mean: Any = None,
     std: Any = None,

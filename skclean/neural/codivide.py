@@ -1,11 +1,15 @@
 """DivideMix's division of the rows into labelled and unlabelled ones."""
 
+import tempfile
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from skclean.decision.loss_mixture import effective_threshold
+from skclean.decision.loss_mixture import cross_entropy, effective_threshold, normalise
+from skclean.saving import load, save
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,87 @@ def divide(
     inside = sure | (doubtful & (clean > threshold))
     labelled = np.flatnonzero(inside)
     return Division(labelled, np.flatnonzero(~inside), clean[labelled], threshold)
+
+
+def average_losses(losses: np.ndarray, proba: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Probabilities whose losses are the averages over several epochs (DivideMix, at 90 %).
+
+    The losses of each epoch are brought to [0, 1] before; the average is brought to the range of
+    those of the last one, so that the result is `proba` where all epochs are alike.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (epochs, n)
+        Cross-entropy of the given labels in earlier epochs and in this one, which is the last.
+    proba : ndarray of shape (n, C)
+        Class probabilities of this epoch.
+    given : ndarray of shape (n,), int64
+        -1 where missing; such rows stay as they are.
+
+    Returns
+    -------
+    ndarray of shape (n, C), float64
+        The given class has ``exp(-average)``, the others their shares of the rest.
+    """
+    proba = np.array(proba, dtype=np.float64)
+    rows = np.flatnonzero(given >= 0)
+    if not len(rows):
+        return proba
+    own = losses[:, rows]
+    scaled = np.mean([normalise(x, x.min(), x.max()) for x in own], axis=0)
+    low, high = own[-1].min(), own[-1].max()
+    chosen = np.exp(-(low + scaled * (high - low)))
+    proba[rows, given[rows]] = 0
+    rest = proba[rows].sum(axis=1, keepdims=True)
+    others = np.full_like(proba[rows], 1 / max(proba.shape[1] - 1, 1))
+    others[np.arange(len(rows)), given[rows]] = 0
+    others = np.where(rest > 0, proba[rows] / np.where(rest > 0, rest, 1), others)
+    proba[rows] = others * (1 - chosen[:, None])
+    proba[rows, given[rows]] = chosen
+    return proba
+
+
+def losses_of(proba: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Cross-entropy (n,) of the given labels; 0 where there is none."""
+    return np.where(given >= 0, cross_entropy(proba, np.maximum(given, 0)), 0.0)
+
+
+def pack_cleaners(cleaners: list) -> dict[str, np.ndarray]:
+    """The cleaners as the bytes of `skclean.saving.save`, uint8, by name.
+
+    Of those that it does not store, a cleaner without a state is left out; else there is a warning.
+    """
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for i, cleaner in enumerate(cleaners):
+            try:
+                path = save(cleaner, Path(folder) / "cleaner", overwrite=True)
+            except ValueError:
+                _warn_of_state(cleaner)
+            else:
+                found[f"cleaner{i}"] = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    return found
+
+
+def unpack_cleaners(packed: dict[str, np.ndarray], cleaners: list) -> list:
+    """The cleaners that `pack_cleaners` stored; where one was not, that of the list."""
+    found = list(cleaners)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cleaner"
+        for i in range(len(cleaners)):
+            if f"cleaner{i}" in packed:
+                path.write_bytes(packed[f"cleaner{i}"].tobytes())
+                found[i] = load(path)
+    return found
+
+
+def _warn_of_state(cleaner):
+    parameters = cleaner.get_params(deep=False) if hasattr(cleaner, "get_params") else {}
+    if vars(cleaner).keys() - parameters.keys():
+        warnings.warn(
+            f"NeuralRetrainer: a checkpoint does not hold the state of {type(cleaner).__name__}, "
+            "which starts anew where the training is resumed. skclean.saving.save says what can "
+            "be stored.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skclean.neural.codivide import divide
+from skclean.neural.codivide import average_losses, divide, losses_of
 from skclean.neural.ema import AveragedNetwork
 
 
@@ -25,6 +25,8 @@ class Learners(nn.Module):
     ema_decay : float in [0, 1)
     keep_best : bool
         Whether rows are held out for validation.
+    loss_window : int
+        Divisions of the rows that one is made by, itself included.
 
     Attributes
     ----------
@@ -33,12 +35,17 @@ class Learners(nn.Module):
     best : ModuleList of AveragedNetwork
         The averages of the epoch of greatest validation accuracy; empty where nothing is held out.
     memories : ModuleList
-        Of the objective, one a network; empty where it has none.
+        Of the objective, one a network; empty where it has none. Those with ``attach(network)``
+        may have layers behind its features, which are trained with it.
     clean : Tensor of shape (networks, n_rows)
         Probability that a label is right, in use this epoch; -1 in rows that count as unlabelled.
+    losses : Tensor of shape (networks, loss_window - 1, n_rows)
+        Losses of the given labels by which the cleaners divided last, latest first; NaN before.
+        As process 0 knows them.
     """
 
     clean: Tensor
+    losses: Tensor
 
     def __init__(
         self,
@@ -48,14 +55,20 @@ class Learners(nn.Module):
         n_classes: int,
         ema_decay: float,
         keep_best: bool = False,
+        loss_window: int = 1,
     ):
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.averages = nn.ModuleList(AveragedNetwork(n, ema_decay, True) for n in networks)
         self.best = copy.deepcopy(self.averages) if keep_best else nn.ModuleList()
         memories = [objective.start(n_rows, n_classes, torch.device("cpu")) for _ in networks]
+        for memory, network in zip(memories, networks):
+            if hasattr(memory, "attach"):
+                memory.attach(network)
         self.memories = nn.ModuleList(m for m in memories if m is not None)
         self.register_buffer("clean", torch.ones(len(networks), n_rows))
+        shape = len(networks), loss_window - 1, n_rows
+        self.register_buffer("losses", torch.full(shape, float("nan"), dtype=torch.float32))
 
     def averaged(self) -> list[Any]:
         """The averages as plain networks."""
@@ -70,8 +83,9 @@ class Learners(nn.Module):
         return self.memories[number] if len(self.memories) else None
 
     def trained_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters of the networks."""
-        return (p for p in self.networks.parameters() if p.requires_grad)
+        """The parameters of the networks, and of the layers that an objective has beside them."""
+        modules = nn.ModuleList([self.networks, self.memories])
+        return (p for p in modules.parameters() if p.requires_grad)
 
 
 def outputs(
@@ -114,9 +128,22 @@ def divide_rows(fabric, learners, cleaners, threshold, rows, data, batch_size):
                 for features, logits in outputs([judge], data.inputs, seen, batch_size)
             ]
         features, proba = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+        proba = _averaged(learners.losses[number], proba, codes, seen)
         division = divide(cleaner, codes, proba, features, threshold, trusted=rows.trusted[seen])
         clean[number, seen[division.labelled]] = division.clean
     learners.clean.copy_(torch.from_numpy(fabric.broadcast(clean)))
+
+
+def _averaged(window, proba, codes, seen):
+    """Probabilities whose losses are means over the window, which takes in the last ones."""
+    if not len(window):
+        return proba
+    past = window[:, torch.from_numpy(seen)].flip(0).cpu().numpy()
+    own = losses_of(proba, codes).astype(np.float32)
+    window.copy_(window.roll(1, 0))
+    window[0, torch.from_numpy(seen)] = torch.from_numpy(own).to(window.device)
+    past = past[~np.isnan(past).any(axis=1)]
+    return average_losses(np.concatenate([past, own[None]]), proba, codes)
 
 
 def validate(fabric, learners, rows, data, batch_size):

@@ -21,6 +21,7 @@ from skclean.embeddings.training import (
     progress_bar,
 )
 from skclean.neural.batch import Batch
+from skclean.neural.codivide import pack_cleaners, unpack_cleaners
 from skclean.neural.learners import divide_rows, validate
 from skclean.neural.rows import DeviceRows, TrainingRows
 from skclean.neural.sampling import balanced_batches, plain_batches
@@ -51,7 +52,7 @@ def train(
     optimizer: str = "sgd",
     weight_decay: float = 5e-4,
     momentum: float = 0.9,
-    schedule: str = "cosine",
+    schedule: Any = "cosine",
     clip_norm: float | None = None,
     graph: Any = None,
     cleaners: list | None = None,
@@ -62,6 +63,7 @@ def train(
     seed: int = 0,
     compile: bool = False,
     on_epoch_end: Callable[[int, dict[str, float]], Any] | None = None,
+    further: Any = None,
     checkpoint_dir: Any = None,
     checkpoint_every: int = 10,
     checkpoint_seconds: float | None = 600,
@@ -112,7 +114,8 @@ def train(
         Not applied to norms and biases.
     momentum : float
         Of "sgd".
-    schedule : {"cosine", "step", "constant"}
+    schedule : {"cosine", "step", "constant"} or callable
+        From epochs done and all epochs to a share of the learning rate.
     clip_norm : float or None
         Greatest norm of the gradient.
     graph : object with ``terms(network, batch)``, or None
@@ -131,6 +134,8 @@ def train(
     on_epoch_end : callable or None
         Called with the number of the epoch, from 0, and its record, in process 0; True ends the
         training.
+    further : Further or None
+        Train for one epoch from where it says.
     checkpoint_dir, checkpoint_every, checkpoint_seconds, resume, settings, verbose, name
         As in `skclean.embeddings.training.train`.
 
@@ -161,7 +166,9 @@ def train(
         max(1, round(share * unlabelled_ratio)) if "unlabelled" in parts else 0,
         min(share, n_trusted) if "trusted" in parts else 0,
     )
-    rate_at = partial(_rate_at, n_steps=epochs * steps, peak=learning_rate, schedule=schedule)
+    rate_at = partial(
+        _rate_at, n_steps=epochs * steps, steps=steps, peak=learning_rate, schedule=schedule
+    )
     must_agree = {
         "objective": described(objective),
         "networks": n_networks,
@@ -174,7 +181,7 @@ def train(
         "optimizer": optimizer,
         "weight_decay": weight_decay,
         "momentum": momentum,
-        "schedule": schedule,
+        "schedule": schedule if isinstance(schedule, str) else described(schedule),
         "clip_norm": clip_norm,
         "graph": described(graph),
         "threshold": threshold,
@@ -198,6 +205,11 @@ def train(
     state = learners, solver.optimizer, fabric.strategy.precision
     progress = checkpoints.restore(*state)
     check_shared(fabric, progress, name)
+    if further is not None:
+        further.load_optimizer(solver.optimizer)
+        progress = Progress(further.epoch, history=further.history)
+    cleaners = unpack_cleaners({k: x.numpy() for k, x in progress.kept.items()}, cleaners or [])
+    end = epochs if further is None else further.epoch + 1
     data, n_pieces = DeviceRows(rows, open_inputs(device), device), 1
     generator = torch.Generator(device)
     total = n_networks * steps * share * world
@@ -205,8 +217,9 @@ def train(
     bar.update(progress.epoch * total + progress.step * share * world)
     saved = time.monotonic()
 
-    with checkpoints, devices.seeded(0, device), bar, compiled(learners.networks, compile):
-        while progress.epoch < epochs and not progress.ended:
+    code = compiled(learners.networks, compile)
+    with checkpoints, devices.seeded(0, device), bar, code, data.inputs.workers():
+        while progress.epoch < end and not progress.ended:
             epoch, started = progress.epoch, time.perf_counter()
             failed: dict[str, Tensor] = {}
             warm = epoch < warmup_epochs
@@ -231,7 +244,7 @@ def train(
                         strong=_drawing(strong, generator),
                         generator=generator,
                         progress=max(0.0, epoch + step / steps - warmup_epochs),
-                        epochs=float(epochs - warmup_epochs),
+                        epochs=float(max(1, epochs - warmup_epochs)),
                         partner=partner,
                         optimizer=solver.optimizer,
                     )
@@ -260,7 +273,7 @@ def train(
                         check_finite(progress, learners, name)
                         now = time.perf_counter()
                         progress.seconds, started = progress.seconds + now - started, now
-                        checkpoints.save(*state, progress)
+                        checkpoints.save(*state, _with_cleaners(progress, cleaners, checkpoints))
                         saved = time.monotonic()
 
             check_terms(failed, epoch, name)
@@ -286,10 +299,12 @@ def train(
             if fabric.is_global_zero and on_epoch_end is not None:
                 ended = bool(on_epoch_end(epoch, record)) or ended
             progress.ended = fabric.broadcast(ended)
-            last = progress.ended or epoch + 1 == epochs
+            last = progress.ended or epoch + 1 == end
             if fabric.is_global_zero and (last or (epoch + 1) % checkpoint_every == 0):
-                checkpoints.save(*state, progress)
+                checkpoints.save(*state, _with_cleaners(progress, cleaners, checkpoints))
                 saved = time.monotonic()
+    if further is not None:
+        further.keep_optimizer(solver.optimizer)
     fabric.barrier()
     return {k: np.array(v) for k, v in progress.history.items()}
 
@@ -318,6 +333,13 @@ def _order(rows, clean, sizes, steps, balanced, key, fabric):
     return np.concatenate(drawn, axis=1)
 
 
+def _with_cleaners(progress, cleaners, checkpoints):
+    """The progress with the state of the cleaners, where it is written."""
+    if checkpoints.path is not None:
+        progress.kept = {k: torch.from_numpy(x.copy()) for k, x in pack_cleaners(cleaners).items()}
+    return progress
+
+
 def _extended(history, record, epoch):
     """The history with one more epoch; a term that an epoch lacks is NaN in it."""
     names = {**history, **record}
@@ -329,7 +351,9 @@ def _is_over(progress, patience, warmup_epochs):
     return patience is not None and len(scores) - int(np.argmax([*scores, -1])) > patience
 
 
-def _rate_at(step, n_steps, peak, schedule):
+def _rate_at(step, n_steps, steps, peak, schedule):
+    if callable(schedule):
+        return peak * float(schedule(step / steps, n_steps / steps))
     if schedule == "cosine":
         return learning_rate_at(step, n_steps, 0, peak)
     return peak / 10 if schedule == "step" and step >= STEP_AT * n_steps else peak

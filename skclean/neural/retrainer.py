@@ -1,43 +1,25 @@
 """NeuralRetrainer: networks trained on purified labels, and on rows without any."""
 
-from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skclean._labels import encode_labels
 from skclean._optional import import_optional
 from skclean._validation import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    attach_trusted,
-    check_given_matches,
     open_features,
-    open_samples,
     unchanged_if_failed,
 )
 from skclean.embeddings.featurizer import check_values
-from skclean.embeddings.images import open_images
+from skclean.neural._settings import RetrainerSettings
+from skclean.neural.opening import all_classes, open_rows, open_source, takes_features
 from skclean.samples import LabelledSamples
 
-_OBJECTIVES = (
-    "fixmatch",
-    "ieg",
-    "mixmatch",
-    "pi_model",
-    "remixmatch",
-    "supervised",
-    "temporal_ensembling",
-)
 
-
-class NeuralRetrainer(ClassifierMixin, BaseEstimator):
+class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
     """Train a network on purified labels, and on the rows that have none.
 
     The last stage of REED [1]_: rows of known status are the labelled set, all rows are candidates
@@ -77,6 +59,9 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
         network by the outputs of the other (by its own if there is one). It is cloned.
     threshold : float in [0, 1], default=0.5
         Labels to which the cleaner gives a greater probability count as labelled.
+    loss_window : int, default=1
+        Epochs over which the losses are averaged by which `cleaner` divides the rows, each brought
+        to one range; 5 in DivideMix at a noise of 90 %.
     warmup_epochs : int, default=10
         Epochs of cross-entropy on all labels before `cleaner` divides them.
     confidence_penalty : float, default=0.0
@@ -93,8 +78,10 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
         At the start. None is 0.02 for "sgd", 0.002 for the others.
     weight_decay : float, default=5e-4
         Not applied to norms and biases.
-    schedule : {"cosine", "step", "constant"}, default="cosine"
-        The learning rate falls to zero along a cosine, or to a tenth after half of the epochs.
+    schedule : {"cosine", "step", "constant"} or callable, default="cosine"
+        The learning rate falls to zero along a cosine, or to a tenth after half of the epochs; or
+        `Cosine` with a floor and a rise, `Restarts` or `Ramps` of `skclean.neural`, or any function
+        from the epochs done and all epochs to a share of the learning rate.
     clip_norm : float or None, default=None
         Greatest norm of the gradient.
     ema_decay : float in [0, 1), default=0.999
@@ -117,8 +104,7 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
     device, devices, num_nodes, precision, compile, n_workers, on_error
         As in `SSLFeaturizer`.
     checkpoint_dir, checkpoint_every, resume
-        As in `SSLFeaturizer`. A cleaner that trains on from epoch to epoch, as `PrototypeCleaner`
-        does, starts anew where a training is resumed.
+        As in `SSLFeaturizer`. The state of `cleaner` is in the checkpoint.
     random_state : int, RandomState instance or None, default=0
         Seeds the initial weights, the order of the rows, and the views, apart from each other.
     verbose : bool, default=False
@@ -162,146 +148,15 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
     (200, 3)
     """
 
-    _parameter_constraints: dict = {
-        "objective": [StrOptions(set(_OBJECTIVES)), HasMethods(["start", "terms"])],
-        "backbone": [str, HasMethods(["forward", "state_dict"])],
-        "weights": [str, Path, HasMethods(["fit"]), None],
-        "hidden_units": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "use": [StrOptions({"labels", "soft"})],
-        "graph": ["boolean", HasMethods(["terms"])],
-        "class_balanced": ["boolean"],
-        "n_networks": [Interval(Integral, 1, 2, closed="both")],
-        "cleaner": [HasMethods(["assess"]), None],
-        "threshold": [Interval(Real, 0, 1, closed="both")],
-        "warmup_epochs": [Interval(Integral, 0, None, closed="left")],
-        "confidence_penalty": [Interval(Real, 0, None, closed="left")],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 2, None, closed="left")],
-        "unlabelled_ratio": [Interval(Real, 0, None, closed="neither")],
-        "optimizer": [StrOptions({"sgd", "adam", "adamw"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "schedule": [StrOptions({"cosine", "step", "constant"})],
-        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "ema_decay": [Interval(Real, 0, 1, closed="left")],
-        "augmentation": [callable, None],
-        "strong_augmentation": [callable, None],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left"), StrOptions({"trusted"})],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
-        "callbacks": ["array-like", None],
-        "image_size": [Interval(Integral, 1, None, closed="left"), None],
-        "image_shape": ["array-like", None],
-        "device": [str, None],
-        "devices": [Interval(Integral, 1, None, closed="left")],
-        "num_nodes": [Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions({"auto", "32-true", "16-mixed", "bf16-mixed"})],
-        "compile": ["boolean"],
-        "n_workers": [Interval(Integral, 0, None, closed="left"), None],
-        "on_error": [StrOptions({"raise", "skip"})],
-        "checkpoint_dir": [str, Path, None],
-        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
-        "resume": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["boolean"],
-    }
-
-    def __init__(
-        self,
-        objective="mixmatch",
-        backbone="auto",
-        *,
-        weights=None,
-        hidden_units=256,
-        dropout=0.0,
-        use="labels",
-        graph=False,
-        class_balanced=True,
-        n_networks=1,
-        cleaner=None,
-        threshold=0.5,
-        warmup_epochs=10,
-        confidence_penalty=0.0,
-        epochs=30,
-        batch_size=128,
-        unlabelled_ratio=1.0,
-        optimizer="adamw",
-        learning_rate=None,
-        weight_decay=5e-4,
-        schedule="cosine",
-        clip_norm=None,
-        ema_decay=0.999,
-        augmentation=None,
-        strong_augmentation=None,
-        validation_fraction=0.0,
-        n_iter_no_change=None,
-        callbacks=None,
-        image_size=None,
-        image_shape=None,
-        device=None,
-        devices=1,
-        num_nodes=1,
-        precision="auto",
-        compile=False,
-        n_workers=None,
-        on_error="raise",
-        checkpoint_dir=None,
-        checkpoint_every=10,
-        resume=False,
-        random_state=0,
-        verbose=False,
-    ):
-        self.objective = objective
-        self.backbone = backbone
-        self.weights = weights
-        self.hidden_units = hidden_units
-        self.dropout = dropout
-        self.use = use
-        self.graph = graph
-        self.class_balanced = class_balanced
-        self.n_networks = n_networks
-        self.cleaner = cleaner
-        self.threshold = threshold
-        self.warmup_epochs = warmup_epochs
-        self.confidence_penalty = confidence_penalty
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.unlabelled_ratio = unlabelled_ratio
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.clip_norm = clip_norm
-        self.ema_decay = ema_decay
-        self.augmentation = augmentation
-        self.strong_augmentation = strong_augmentation
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.callbacks = callbacks
-        self.image_size = image_size
-        self.image_shape = image_shape
-        self.device = device
-        self.devices = devices
-        self.num_nodes = num_nodes
-        self.precision = precision
-        self.compile = compile
-        self.n_workers = n_workers
-        self.on_error = on_error
-        self.checkpoint_dir = checkpoint_dir
-        self.checkpoint_every = checkpoint_every
-        self.resume = resume
-        self.random_state = random_state
-        self.verbose = verbose
-
     def fit(self, X: Any, y: Any = None, *, trusted: Any = None) -> Self:
         """Train the networks.
 
         Parameters
         ----------
         X : LabelledSamples, array-like or Dataset of n rows
-            A container, with images as `inputs` or embeddings as `features`; a matrix of features
-            (n, d); or images, as in `SSLFeaturizer`. Flat rows are images where `backbone` is one
-            for images.
+            A container, with images as `inputs` or embeddings as `features`, and maybe weights of
+            the labels, of which those of weight 0 teach nothing; a matrix of features (n, d); or
+            images, as in `SSLFeaturizer`. Flat rows are images where `backbone` is one for images.
         y : array-like of shape (n,) or None
             Labels, with missing values where rows are unlabelled. With a container that carries
             labels: None, or its given labels. A container without labels takes y only where there
@@ -322,24 +177,65 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
             If a loss term or a weight is not finite.
         """
         with unchanged_if_failed(self):
-            return self._fit(X, y, trusted)
+            self._validate_params()
+            for name in [k for k in vars(self) if k.endswith("_") and not k.startswith("_")]:
+                delattr(self, name)
+            self.__dict__.pop("_kept", None)
+            self._on_features = takes_features(X, self.backbone, self.image_shape)
+            return self._train(*open_rows(self, X, y, trusted))
 
-    def _fit(self, X, y, trusted):
-        self._validate_params()
-        for attribute in [k for k in vars(self) if k.endswith("_") and not k.startswith("_")]:
-            delattr(self, attribute)
-        self._on_features = self._takes_features(X)
-        if self._on_features:
-            samples, source = self._open_features(X, y, trusted), None
-        else:
-            samples, source = self._open_images(X, y, trusted)
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, *, trusted: Any = None
+    ) -> Self:
+        """Train for one more epoch, on these rows and from the weights of the moment.
+
+        Behind `fit` it goes on from `networks_`. The state of the optimizer, of the cleaner, and
+        what an objective keeps that does not belong to single rows, stay from call to call. The
+        learning rate is constant, as no end is known; ramps and the warm-up count the epochs of all
+        calls. No row is held out, and no checkpoint is written.
+
+        Parameters
+        ----------
+        X, y, trusted
+            As in `fit`, of this batch of rows. One class will do.
+        classes : array-like of shape (C,) or None
+            All classes, in the first call; later it may be left out. A container's own will do.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `fit`, if the first call names no classes, a label is of none of them, or processes
+            would be started.
+        FloatingPointError
+            As `fit`.
+        """
+        with unchanged_if_failed(self):
+            self._validate_params()
+            first = not hasattr(self, "networks_")
+            fitted = None if first else self.classes_
+            classes = all_classes(classes, X, fitted, type(self).__name__)
+            if first:
+                self._on_features = takes_features(X, self.backbone, self.image_shape)
+            like = getattr(self, "image_shape_", None)
+            samples, source = open_rows(
+                self, X, y, trusted, classes=classes, like=like, reset=first
+            )
+            if source is not None and not first:
+                check_values(source, self.value_range_, type(self).__name__)
+            return self._train(samples, source, further=True)
+
+    def _train(self, samples, source, further=False):
         self.classes_ = samples.classes
         # Only what needs torch imports it.
         import_optional("torch", "neural")
         from skclean.neural.training import fit_networks
 
         rng = check_random_state(self.random_state)
-        self.networks_, self.history_ = fit_networks(self, samples, source, rng)
+        self.networks_, self.history_ = fit_networks(self, samples, source, rng, further)
         self.n_iter_ = len(self.history_["seconds"])
         return self
 
@@ -370,7 +266,7 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
             inputs: Any = open_features(X, estimator=self, reset=False)
             readable = X.readable if isinstance(X, LabelledSamples) else None
         else:
-            inputs = self._source(X, like=self.image_shape_)
+            inputs = open_source(self, X, like=self.image_shape_)
             inputs.check(quick=True)
             check_values(inputs, self.value_range_, type(self).__name__)
             readable = inputs.readable
@@ -384,86 +280,8 @@ class NeuralRetrainer(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "networks_")
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
-    def _takes_features(self, X):
-        if not isinstance(self.backbone, str) or self.backbone not in ("auto", "mlp"):
-            return False
-        if isinstance(X, LabelledSamples):
-            return self.backbone == "mlp" or X.inputs is None
-        return self.backbone == "mlp" or (_is_matrix(X) and self.image_shape is None)
-
-    def _open_features(self, X, y, trusted):
-        contained = isinstance(X, LabelledSamples)
-        if contained:
-            self._check_labelled(X, y)
-        return open_samples(
-            X, y, estimator=self, trusted=trusted, reset=True, require_labels=not contained
-        )
-
-    def _open_images(self, X, y, trusted):
-        name = type(self).__name__
-        if isinstance(X, LabelledSamples):
-            self._check_labelled(X, y)
-        elif y is None:
-            raise ValueError(
-                f"{name}: expected labels, got none; do pass y or a LabelledSamples that carries "
-                f"them. This {name} estimator requires y to be passed, but the target y is None"
-            )
-        source = self._source(X, like=None)
-        source.check()
-        samples = X
-        if not isinstance(X, LabelledSamples):
-            samples = LabelledSamples(np.empty((source.n, 0)))
-        if samples.given is None and not samples.purified:
-            given, classes = encode_labels(y, classes=samples.classes, name=name)
-            if len(given) != len(samples):
-                raise ValueError(
-                    f"{name}: expected y of {len(samples)} rows, as many as X, got {len(given)}; "
-                    "do pass the labels of the same rows. Found input variables with inconsistent "
-                    f"numbers of samples: {[len(samples), len(given)]}"
-                )
-            samples = samples._replace(given=given, classes=classes)
-        samples = attach_trusted(samples, trusted, name)
-        self.image_shape_ = source.shape
-        self.n_features_in_ = int(np.prod(source.shape))
-        self.__dict__.pop("feature_names_in_", None)
-        return samples, source
-
-    def _check_labelled(self, samples, y):
-        """Only where labels are judged here are they taken for a container that has none."""
-        bare = samples.given is None and not samples.purified
-        if self.cleaner is None or y is None or not bare:
-            check_given_matches(samples, y, self)
-
-    def _source(self, X, like):
-        return open_images(
-            X,
-            name=type(self).__name__,
-            image_size=self.image_size,
-            image_shape=self.image_shape,
-            like=like,
-            on_error=self.on_error,
-            n_workers=self.n_workers,
-        )
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
-
-
-def _is_matrix(X):
-    """Whether X is rows of numbers: an array, DataFrame or list of two dimensions, or fewer."""
-    if hasattr(X, "shape"):
-        if len(X.shape) == 2 and X.shape[1] == 1 and np.asarray(X).dtype.kind in "OSUT":
-            return False
-        return len(X.shape) == 2 or (len(X.shape) == 1 and np.asarray(X).dtype.kind in "biufc")
-    if hasattr(X, "__array__"):
-        return np.asarray(X).ndim <= 2
-    if not isinstance(X, list | tuple) or not len(X):
-        return False
-    try:
-        first = np.asarray(X[0])
-    except ValueError:
-        return False
-    return first.ndim <= 1 and first.dtype.kind in "biufc"

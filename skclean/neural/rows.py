@@ -1,6 +1,7 @@
 """The rows of a fit: which of them teach what, and how they come to the device."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,7 +62,11 @@ class TrainingRows:
 
 
 def training_rows(
-    samples: LabelledSamples, soft: bool, readable: np.ndarray, given: bool = False
+    samples: LabelledSamples,
+    soft: bool,
+    readable: np.ndarray,
+    given: bool = False,
+    least: int = 2,
 ) -> TrainingRows:
     """What a container's rows teach.
 
@@ -75,11 +80,13 @@ def training_rows(
         False where an image could not be read; beside what the container says.
     given : bool
         Whether labels are those that were given, in all rows, and not the purified ones.
+    least : int
+        Classes that must be there.
 
     Raises
     ------
     ValueError
-        If `soft` and there is no `proba`, or there are not two classes to learn.
+        If `soft` and there is no `proba`, or there are fewer classes to learn.
     """
     if soft and samples.proba is None:
         raise ValueError(
@@ -92,7 +99,9 @@ def training_rows(
         codes = np.where(readable, samples._given_codes(), -1)
     else:
         codes = np.where(samples.known & readable, samples.label_codes, -1)
-    proba = np.full((n, n_classes), 1 / n_classes) if samples.proba is None else samples.proba
+    proba = (
+        np.full((n, n_classes), 1 / max(n_classes, 1)) if samples.proba is None else samples.proba
+    )
     target = proba.astype(np.float32)
     hard = np.flatnonzero(codes >= 0)
     if not soft:
@@ -110,7 +119,7 @@ def training_rows(
         held_out=np.zeros(n, dtype=bool),
         embedding=samples.features if samples.features.shape[1] else None,
     )
-    _check_trainable(rows.codes[rows.labelled], samples.classes)
+    _check_trainable(rows.codes[rows.labelled], samples.classes, least)
     return rows
 
 
@@ -175,6 +184,13 @@ class DeviceFeatures:
         for rows in torch.from_numpy(np.array(order)).to(self.x.device).split(batch_size):
             yield self.x[rows]
 
+    def replacements(self, rows: np.ndarray, sizes: tuple[int, ...]) -> None:
+        """All rows can be read."""
+
+    def workers(self) -> Any:
+        """Nothing is read."""
+        return nullcontext()
+
 
 class DeviceRows:
     """Labels and inputs of the rows beside the network.
@@ -213,7 +229,11 @@ class DeviceRows:
         """
         positions = torch.from_numpy(np.array(order)).to(self.device)
         streams = self.inputs.batches(order.ravel(), order.shape[1])
-        for rows, x in zip(positions, streams, strict=True):
+        for drawn, rows, x in zip(order, positions, streams, strict=True):
+            place = self.inputs.replacements(drawn, sizes)
+            if place is not None:
+                kept = torch.from_numpy(place).to(self.device)
+                rows, x = rows[kept], x[kept]
             labelled, *others = zip(rows.split(sizes), x.split(sizes), strict=True)
             rest, trusted = (self._part(*own) if len(own[0]) else None for own in others)
             if rest is not None:
@@ -232,11 +252,12 @@ class DeviceRows:
         )
 
 
-def _check_trainable(codes, classes):
+def _check_trainable(codes, classes, least):
     present = np.unique(codes)
-    if len(present) < 2:
+    if len(present) < least:
         found = f"one class, {shown(classes[present[0]])}" if len(present) else "no row"
+        expected = "at least two classes" if least > 1 else "some rows"
         raise ValueError(
-            f"NeuralRetrainer: expected labels of at least two classes to train on, got {found} "
-            "of known status and positive weight; do lower the thresholds of the steps before."
+            f"NeuralRetrainer: expected labels of {expected} to train on, got {found} of known "
+            "status and a weight above zero; do lower the thresholds of the steps before."
         )

@@ -66,6 +66,7 @@ def descend(fabric, module, solver, objective, batch, memory, graph, reseed, n_p
                 fabric.backward(sum(found.values()) / n_pieces)
                 for term, value in found.items():
                     terms[term] = terms.get(term, 0) + value.detach() / n_pieces
+            _share_gradients(fabric, memory)
             return terms, n_pieces
         except torch.OutOfMemoryError:
             if fabric.world_size > 1 or len(batch.labelled) < 2 * LEAST_ROWS * n_pieces:
@@ -82,6 +83,15 @@ def descend(fabric, module, solver, objective, batch, memory, graph, reseed, n_p
             UserWarning,
             stacklevel=3,
         )
+
+
+def _share_gradients(fabric, memory):
+    """Average those of the objective's own layers over the processes, as is done for networks."""
+    if fabric.world_size == 1 or memory is None:
+        return
+    for parameter in memory.parameters():
+        if parameter.grad is not None:
+            parameter.grad.copy_(fabric.all_reduce(parameter.grad, reduce_op="mean"))
 
 
 def note_failures(failed, terms, step):

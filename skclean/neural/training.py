@@ -12,11 +12,12 @@ import torch
 from sklearn.base import clone
 
 from skclean.embeddings.checkpoint import described, fingerprint
-from skclean.embeddings.devices import DeviceImages, make_fabric, seed_of
+from skclean.embeddings.devices import DeviceImages, make_fabric, seed_of, spawns
 from skclean.embeddings.featurizer import value_range
 from skclean.embeddings.network import colour_moments, full_precision
 from skclean.embeddings.training import fit
 from skclean.neural.classifier import Classifier, feature_classifier, image_classifier
+from skclean.neural.further import begin
 from skclean.neural.learners import Learners, outputs
 from skclean.neural.loop import train
 from skclean.neural.rows import (
@@ -65,7 +66,11 @@ _INITIAL = 5
 
 
 def fit_networks(
-    estimator: Any, samples: LabelledSamples, source: Any, rng: np.random.RandomState
+    estimator: Any,
+    samples: LabelledSamples,
+    source: Any,
+    rng: np.random.RandomState,
+    further: bool = False,
 ) -> tuple[list[Classifier], dict[str, np.ndarray]]:
     """Train the networks of a retrainer.
 
@@ -78,6 +83,8 @@ def fit_networks(
     source : ImageSource or None
         None trains on the features.
     rng : RandomState
+    further : bool, default=False
+        Whether it is one more epoch from what there is, as `partial_fit` asks for; `_kept` is set.
 
     Returns
     -------
@@ -86,19 +93,37 @@ def fit_networks(
     history : dict of str to ndarray
     """
     name, n_classes = type(estimator).__name__, len(samples.classes)
+    fitted = further and hasattr(estimator, "networks_")
     readable = np.ones(len(samples), dtype=bool) if source is None else source.readable
-    estimator.objective_ = objective = open_objective(estimator.objective)
+    if not fitted:
+        estimator.objective_ = open_objective(estimator.objective)
+    objective = estimator.objective_
     wants_given = getattr(objective, "labels", None) == "given"
-    rows = training_rows(samples, estimator.use == "soft", readable, wants_given)
+    least = 1 if further else 2
+    rows = training_rows(samples, estimator.use == "soft", readable, wants_given, least)
     if "trusted" in objective.parts:
         rows = replace(rows, apart=True)
     if estimator.graph is False and "embedding" not in objective.parts:
         rows = replace(rows, embedding=None)
-    _check_settings(estimator, objective, rows)
-    rows = held_out(rows, estimator.validation_fraction, rng)
+    if not further:
+        _check_settings(estimator, objective, rows)
+        rows = held_out(rows, estimator.validation_fraction, rng)
     seed = int(rng.randint(2**31 - 1))
-    kind = _features if source is None else _images
-    networks, open_inputs, views = kind(estimator, samples, source, rows, n_classes, seed, rng)
+    if source is None:
+        open_inputs: Any = partial(DeviceFeatures, samples.features)
+        views: Any = feature_views()
+    else:
+        if not fitted:
+            estimator.value_range_ = value_range(source)
+        open_inputs = partial(DeviceImages, source, value_range=estimator.value_range_)
+        views = image_views(source.shape)
+    before = begin(estimator) if further else None
+    if before is not None and before.networks:
+        networks: list[Any] = before.networks
+    elif source is None:
+        networks = _feature_networks(estimator, samples, rows, n_classes, seed)
+    else:
+        networks = _image_networks(estimator, source, n_classes, seed, rng)
     chosen = (estimator.augmentation, estimator.strong_augmentation)
     weak, strong = (
         own if given is None else clone(given, safe=False)
@@ -106,10 +131,12 @@ def fit_networks(
     )
     for view in (weak, strong):
         if hasattr(view, "bind"):
-            view.bind(*_moments(samples, rows))
+            known = fitted and source is None
+            view.bind(*(networks[0].moments() if known else _moments(samples, rows)))
     cleaners = None
     if estimator.cleaner is not None:
         cleaners = [clone(estimator.cleaner) for _ in networks]
+        cleaners = cleaners if before is None else before.cleaners or cleaners
     graph = estimator.graph
     if graph is True:
         from skclean.neural.graph import GraphRegularizer
@@ -118,21 +145,31 @@ def fit_networks(
     rate = estimator.learning_rate
     learners = Learners(
         networks,
-        estimator.objective_,
+        objective,
         len(rows),
         n_classes,
         estimator.ema_decay,
         keep_best=bool(rows.held_out.any()),
+        loss_window=estimator.loss_window,
     )
+    if fitted and before is not None:
+        before.restore(learners, estimator.networks_)
     if estimator.callbacks:
         # They may predict while it trains.
         estimator.networks_ = learners.averaged()
+    fabric = make_fabric(
+        estimator.device, estimator.devices, estimator.num_nodes, estimator.precision, name=name
+    )
+    if further and spawns(fabric):
+        raise ValueError(
+            f"{name}: expected devices=1 for partial_fit, which starts no processes, got "
+            f"{estimator.devices}; do set it, or start the script by torchrun."
+        )
+    folder = None if further else estimator.checkpoint_dir
     history = fit(
-        make_fabric(
-            estimator.device, estimator.devices, estimator.num_nodes, estimator.precision, name=name
-        ),
+        fabric,
         learners,
-        estimator.objective_,
+        objective,
         rows,
         open_inputs,
         weak,
@@ -145,7 +182,7 @@ def fit_networks(
         optimizer=estimator.optimizer,
         learning_rate=LEARNING_RATES[estimator.optimizer] if rate is None else rate,
         weight_decay=estimator.weight_decay,
-        schedule=estimator.schedule,
+        schedule="constant" if further else estimator.schedule,
         clip_norm=estimator.clip_norm,
         graph=graph or None,
         cleaners=cleaners,
@@ -156,11 +193,12 @@ def fit_networks(
         seed=seed,
         compile=estimator.compile,
         on_epoch_end=partial(_tell, estimator) if estimator.callbacks else None,
-        checkpoint_dir=estimator.checkpoint_dir,
+        further=before,
+        checkpoint_dir=folder,
         checkpoint_every=estimator.checkpoint_every,
-        resume=estimator.resume,
+        resume=estimator.resume and not further,
         settings=None
-        if estimator.checkpoint_dir is None
+        if folder is None
         else {
             "views": [described(weak), described(strong)],
             "inputs": fingerprint(samples.features if source is None else source),
@@ -169,7 +207,10 @@ def fit_networks(
         verbose=estimator.verbose,
         name=name,
     )
-    return [network.cpu() for network in learners.final()], history
+    learners.cpu()
+    if before is not None:
+        estimator._kept = before.kept(learners, objective, cleaners)
+    return list(learners.final()), history
 
 
 def _check_settings(estimator, objective, rows):
@@ -181,6 +222,8 @@ def _check_settings(estimator, objective, rows):
             f"{estimator.warmup_epochs}, so that the cleaner would never divide the rows; do lower "
             "it, or raise epochs."
         )
+    if hasattr(estimator.schedule, "_parameter_constraints"):
+        estimator.schedule._validate_params()
     part = estimator.validation_fraction
     if estimator.n_iter_no_change is not None and part == 0:
         raise ValueError(
@@ -256,10 +299,9 @@ def _run(networks, data, rows):
     return np.concatenate(found).astype(np.float64)
 
 
-def _features(estimator, samples, source, rows: TrainingRows, n_classes, seed, rng):
-    """Networks, inputs and views for features."""
+def _feature_networks(estimator, samples, rows: TrainingRows, n_classes, seed):
     mean, spread = _moments(samples, rows)
-    networks = [
+    return [
         feature_classifier(
             mean,
             spread,
@@ -270,7 +312,6 @@ def _features(estimator, samples, source, rows: TrainingRows, n_classes, seed, r
         )
         for number in range(estimator.n_networks)
     ]
-    return networks, partial(DeviceFeatures, samples.features), feature_views()
 
 
 def _moments(samples, rows):
@@ -278,9 +319,7 @@ def _moments(samples, rows):
     return torch.from_numpy(mean.astype(np.float32)), spread
 
 
-def _images(estimator, samples, source, rows: TrainingRows, n_classes, seed, rng):
-    """Networks, inputs and views for images."""
-    estimator.value_range_ = value_range(source)
+def _image_networks(estimator, source, n_classes, seed, rng):
     side, backbone, weights = min(source.shape[1:]), estimator.backbone, estimator.weights
     if backbone == "auto":
         backbone = "conv_net" if side < TINY_IMAGE else "preact_resnet18"
@@ -291,20 +330,18 @@ def _images(estimator, samples, source, rows: TrainingRows, n_classes, seed, rng
     mean = std = None
     if weights is None and isinstance(backbone, str):
         mean, std = colour_moments(source, estimator.value_range_, rng)
-    networks = [
+    return [
         image_classifier(
             backbone,
             n_classes,
             weights=weights,
-            image_size=side,
+            image_size=source.shape[1:],
             seed=seed_of(seed, _INITIAL, number),
             mean=mean,
             std=std,
         )
         for number in range(estimator.n_networks)
     ]
-    open_inputs = partial(DeviceImages, source, value_range=estimator.value_range_)
-    return networks, open_inputs, image_views(source.shape)
 
 
 def _backbone_of(featurizer):

@@ -192,3 +192,9 @@ def test_pretrained_weights_and_their_normalisation(tmp_path, monkeypatch):
 def test_wrong_settings(settings, match):
     with pytest.raises(ValueError, match=match):
         make(**settings)
+
+
+def test_images_that_are_not_square():
+    assert make_backbone("resnet18", image_size=(20, 36), seed=0).n_features == 512
+    with pytest.raises(ValueError, match=r"got 32 x 48 pixels .* do set image_size"):
+        make_backbone("vit_b_32", image_size=(32, 48), seed=0)

@@ -27,20 +27,21 @@ X = np.random.default_rng(0).integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)
 OPTIONS = {"epochs": 3, "batch_size": 16, "learning_rate": 0.5, "warmup_epochs": 1}
 
 
-def backbone():
-    """Without batch norm, whose statistics are those of a process."""
+def backbone(norm=False):
+    """MoCo's is without batch norm, whose statistics are those of a process there."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(2), nn.Tanh(), nn.Flatten())
+        layers = [nn.Conv2d(3, 6, 3), *[nn.BatchNorm2d(6)] * norm, nn.AdaptiveAvgPool2d(2)]
+        net = nn.Sequential(*layers, nn.Tanh(), nn.Flatten())
     net.n_features = 24
     return net
 
 
 def simclr():
-    net = backbone()
+    net = backbone(norm=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        return SimCLRObjective(net, nn.Linear(24, 5), 0.5)
+        return SimCLRObjective(net, nn.Sequential(nn.Linear(24, 5), nn.BatchNorm1d(5)), 0.5)
 
 
 def moco():
@@ -108,7 +109,7 @@ def folder(tmp_path_factory):
 
 
 def test_two_processes_train_as_one(folder):
-    """The loss and the gradient of NT-Xent gather the views of both, the queue their keys."""
+    """NT-Xent and SimCLR's batch norms gather the views of both, the queue their keys."""
     alone = Both(folder)
     history = fit(make_fabric("cpu"), alone, source(), Views(), **OPTIONS)
     tensors, values = load_checkpoint(folder / "fit.safetensors", "test")
@@ -118,7 +119,7 @@ def test_two_processes_train_as_one(folder):
         torch.testing.assert_close(tensors[name], x, rtol=1e-4, atol=1e-5, msg=name)
     assert int(tensors["moco.pointer"]) == 6 * 16 % 30
     start = Both(folder).state_dict()
-    for name in ("simclr.head.weight", "moco.head.0.weight", "moco.queue"):
+    for name in ("simclr.head.0.weight", "moco.head.0.weight", "moco.queue"):
         assert not torch.isclose(tensors[name], start[name], rtol=0.01).all()
 
 

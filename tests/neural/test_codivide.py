@@ -1,10 +1,20 @@
+import math
+
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 
 from skclean import GMMCleaner, PrototypeCleaner, TransitionCleaner
 from skclean.datasets import load_noisy_digits
 from skclean.exceptions import NothingToSeparateWarning
-from skclean.neural.codivide import divide
+from skclean.neural import NeuralRetrainer
+from skclean.neural.codivide import (
+    average_losses,
+    divide,
+    losses_of,
+    pack_cleaners,
+    unpack_cleaners,
+)
 
 
 class Fixed:
@@ -110,3 +120,103 @@ def test_constant_losses():
     with pytest.warns(NothingToSeparateWarning):
         found = divide(GMMCleaner(), given, proba)
     assert len(found.labelled) == 30
+
+
+# Averages of losses
+
+
+def averaged(losses, proba, given):
+    """The mean of each row's losses, every epoch in [0, 1], in the range of the last one."""
+    rows = [i for i, y in enumerate(given) if y >= 0]
+    low, high = min(losses[-1][i] for i in rows), max(losses[-1][i] for i in rows)
+    found = [list(row) for row in proba]
+    for i in rows:
+        scaled = []
+        for epoch in losses:
+            least, most = min(epoch[j] for j in rows), max(epoch[j] for j in rows)
+            scaled.append((epoch[i] - least) / (most - least or 1.0))
+        own = math.exp(-low - sum(scaled) / len(scaled) * (high - low))
+        rest = sum(p for k, p in enumerate(proba[i]) if k != given[i])
+        found[i] = [own if k == given[i] else p / rest * (1 - own) for k, p in enumerate(proba[i])]
+    return found
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5])
+def test_averaged_losses_by_loops(epochs):
+    rng = np.random.default_rng(epochs)
+    proba, given = rng.dirichlet(np.ones(4), size=(epochs, 30)), rng.integers(-1, 4, 30)
+    losses = np.stack([losses_of(p, given) for p in proba])
+    found = average_losses(losses, proba[-1], given)
+    np.testing.assert_allclose(found, averaged(losses, proba[-1], given), rtol=1e-9)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    if epochs == 1:
+        np.testing.assert_allclose(found, proba[-1])
+
+
+def test_averages_of_losses_that_are_constant_or_missing():
+    proba = np.full((5, 3), 1 / 3)
+    given = np.array([0, 1, 2, -1, 0])
+    losses = np.stack([losses_of(proba, given)] * 3)
+    np.testing.assert_allclose(average_losses(losses, proba, given), proba)
+    sure = np.eye(3)[[0, 1, 2, 0, 1]]
+    found = average_losses(np.stack([losses_of(sure, given)] * 2), sure, given)
+    np.testing.assert_allclose(found, sure, atol=1e-9)
+    none = np.full(5, -1)
+    np.testing.assert_array_equal(average_losses(losses, proba, none), proba)
+
+
+@pytest.mark.filterwarnings("ignore:.*one Gaussian explains")
+def test_a_division_by_the_losses_of_several_epochs(monkeypatch):
+    """The mixture sees the losses that are expected; those of the warm-up do not count."""
+    pytest.importorskip("torch")
+    pytest.importorskip("lightning_fabric")
+    digits = load_noisy_digits(noise_rate=0.8, random_state=0)
+    X, y = digits.data[:300] / 16, digits.target_noisy[:300]
+    seen, own = [], []
+    assess = GMMCleaner.assess
+
+    def watched(self, given, proba, features=None):
+        seen.append(np.asarray(proba, float))
+        return assess(self, given, proba, features)
+
+    monkeypatch.setattr(GMMCleaner, "assess", watched)
+    options = {"cleaner": GMMCleaner(), "warmup_epochs": 2, "epochs": 6, "threshold": 0.0}
+    NeuralRetrainer("supervised", loss_window=3, **options).fit(X, y)
+    averages, seen[:] = seen.copy(), []
+    monkeypatch.setattr(
+        "skclean.neural.learners.average_losses",
+        lambda past, p, given: own.append((past, p)) or average_losses(past, p, given),
+    )
+    NeuralRetrainer("supervised", loss_window=3, **options).fit(X, y)
+    assert [len(past) for past, _ in own] == [1, 2, 3, 3]
+    for i, (past, proba) in enumerate(own):
+        first = max(0, i - 2)
+        expected = np.stack([losses_of(p, y) for _, p in own[first : i + 1]])
+        np.testing.assert_allclose(past, expected, rtol=1e-5)
+        np.testing.assert_allclose(averages[i], averaged(past, proba, y), rtol=1e-6)
+
+
+# Checkpoints
+
+
+class Stateful(Fixed, BaseEstimator):
+    def assess(self, given, proba, features=None):
+        self.state_ = 1
+        return super().assess(given, proba, features)
+
+
+def test_cleaners_and_their_state_come_back():
+    digits = load_noisy_digits(noise_rate=0.3, random_state=0)
+    X, y = digits.data[:300], digits.target_noisy[:300]
+    proba = np.full((300, 10), 0.02)
+    proba[np.arange(300), digits.target[:300]] = 0.82
+    cleaner = PrototypeCleaner(max_iter=2)
+    cleaner.assess(y, proba, X)
+    other, new = unpack_cleaners(pack_cleaners([cleaner, GMMCleaner()]), [PrototypeCleaner(), None])
+    assert isinstance(new, GMMCleaner)
+    np.testing.assert_array_equal(other.assess(y, proba, X), cleaner.assess(y, proba, X))
+    own = Stateful([0.5])
+    assert pack_cleaners([own]) == {} and unpack_cleaners({}, [own]) == [own]
+    own.assess([0], None)
+    with pytest.warns(UserWarning, match="does not hold the state of Stateful"):
+        pack_cleaners([own])

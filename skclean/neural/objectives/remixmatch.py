@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from skclean._validation import Interval
 from skclean.embeddings.nt_xent import full_precision
 from skclean.neural.batch import Batch
+from skclean.neural.classifier import MLP
 from skclean.neural.losses import cross_entropy, weighted_mean
 from skclean.neural.mixing import linear_ramp, mixup, sharpen
 from skclean.neural.passes import forward_in_groups, frozen_statistics, predict_proba
@@ -23,7 +24,7 @@ LEAST_SHARE = 1e-6
 class ReMixMatch(BaseEstimator):
     """MixMatch with guesses aligned to the labels' classes, and strong views anchored to weak ones.
 
-    As in algorithm 1 of the paper, without the loss of predicted rotations:
+    As in algorithm 1 of the paper:
 
     - The guess for an unlabelled row is the prediction of one weak view, times the share of each
       class among the labels, by its share among the predictions (distribution alignment); both are
@@ -33,6 +34,9 @@ class ReMixMatch(BaseEstimator):
     - Minimised is the cross-entropy of the mixed rows that come first from labelled ones, plus
       `lambda_u` times that of the others, plus `lambda_strong` times that of one strong view with
       its guess before the mixing. The last two weights grow linearly, as in the published code.
+    - Of images, the strong view is also turned by 0, 90, 180 or 270 degrees, and
+      `lambda_rotation` times the cross-entropy of telling which, by a linear layer of its own on
+      the network's features, is added. Where images are not square, their middle square is turned.
 
     The mixed rows alone move the running statistics of batch norms.
 
@@ -44,6 +48,8 @@ class ReMixMatch(BaseEstimator):
         Parameter of the Beta distribution; 0 does not mix.
     lambda_u : float >= 0, default=1.5
     lambda_strong : float >= 0, default=0.5
+    lambda_rotation : float >= 0, default=0.5
+        Has no effect on features.
     n_views : int, default=8
         K; time and memory grow with it.
     ramp : float >= 0, default=16
@@ -69,6 +75,7 @@ class ReMixMatch(BaseEstimator):
         "alpha": [Interval(Real, 0, None, closed="left")],
         "lambda_u": [Interval(Real, 0, None, closed="left")],
         "lambda_strong": [Interval(Real, 0, None, closed="left")],
+        "lambda_rotation": [Interval(Real, 0, None, closed="left")],
         "n_views": [Interval(Integral, 1, None, closed="left")],
         "ramp": [Interval(Real, 0, None, closed="left")],
         "n_bn_groups": [Interval(Integral, 1, None, closed="left")],
@@ -83,6 +90,7 @@ class ReMixMatch(BaseEstimator):
         alpha=0.75,
         lambda_u=1.5,
         lambda_strong=0.5,
+        lambda_rotation=0.5,
         n_views=8,
         ramp=16.0,
         n_bn_groups=1,
@@ -91,6 +99,7 @@ class ReMixMatch(BaseEstimator):
         self.alpha = alpha
         self.lambda_u = lambda_u
         self.lambda_strong = lambda_strong
+        self.lambda_rotation = lambda_rotation
         self.n_views = n_views
         self.ramp = ramp
         self.n_bn_groups = n_bn_groups
@@ -113,7 +122,7 @@ class ReMixMatch(BaseEstimator):
             If parameters are not as described.
         """
         self._validate_params()
-        return RunningDistributions(n_classes).to(device)
+        return RunningDistributions(n_classes, self.lambda_rotation > 0).to(device)
 
     def terms(self, network: Any, batch: Batch, memory: Any) -> dict[str, Tensor]:
         """Loss terms of a batch.
@@ -130,7 +139,8 @@ class ReMixMatch(BaseEstimator):
         Returns
         -------
         dict of str to Tensor
-            "labelled"; "unlabelled" and "strong", if there are unlabelled rows.
+            "labelled"; "unlabelled" and "strong", if there are unlabelled rows; "rotation", if
+            these are images.
         """
         labelled, unlabelled = batch.labelled, batch.unlabelled
         b, m = len(labelled), 0 if unlabelled is None else len(unlabelled)
@@ -148,6 +158,12 @@ class ReMixMatch(BaseEstimator):
             found["strong"] = (
                 self.lambda_strong * grown * weighted_mean(anchored, unlabelled.weight)
             )
+            if memory.rotation is not None:
+                turned, turns = rotate(strong[:m], batch.generator)
+                with frozen_statistics(network):
+                    told = memory.rotation(network.features(turned))
+                losses = cross_entropy(full_precision(told), turns)
+                found["rotation"] = self.lambda_rotation * weighted_mean(losses, unlabelled.weight)
             x = torch.cat([x, strong, weak])
             target = torch.cat([target, guessed.repeat(K + 1, 1)])
             weight = torch.cat([weight, unlabelled.weight.repeat(K + 1)])
@@ -160,26 +176,68 @@ class ReMixMatch(BaseEstimator):
         return found
 
 
+def rotate(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Each image turned by a random number of quarters.
+
+    Parameters
+    ----------
+    x : Tensor of shape (b, channels, H, W)
+    generator : torch.Generator
+        On the device of x.
+
+    Returns
+    -------
+    x : Tensor of shape (b, channels, s, s)
+        s is the smaller of H and W; what is outside of the middle is cut off.
+    turns : Tensor of shape (b,), int64
+        Quarters, anticlockwise, from 0 to 3.
+    """
+    side = min(x.shape[2:])
+    top, left = ((n - side) // 2 for n in x.shape[2:])
+    x = x[:, :, top : top + side, left : left + side]
+    turns = torch.randint(4, (len(x),), generator=generator, device=generator.device)
+    turned = torch.stack([x.rot90(k, (2, 3)) for k in range(4)])
+    return turned[turns, torch.arange(len(x), device=x.device)], turns
+
+
 class RunningDistributions(nn.Module):
     """Shares of the classes among labels and among predictions, over the last batches.
 
     Parameters
     ----------
     n_classes : int
+    rotations : bool, default=False
+        Whether there is to be a layer that tells how far images are turned.
 
     Attributes
     ----------
     labels, predictions : Tensor of shape (WINDOW, n_classes), float32
         Of each batch, oldest first; uniform at the start.
+    rotation : Linear or None
+        That layer, four logits from the network's features; zero at the start.
     """
 
     labels: Tensor
     predictions: Tensor
 
-    def __init__(self, n_classes: int):
+    def __init__(self, n_classes: int, rotations: bool = False):
         super().__init__()
         for name in ("labels", "predictions"):
             self.register_buffer(name, torch.full((WINDOW, n_classes), 1 / n_classes))
+        self.rotations = rotations
+        self.rotation: nn.Linear | None = None
+
+    def attach(self, network: Any) -> None:
+        """Make the layer behind a network for images.
+
+        Parameters
+        ----------
+        network : Classifier
+        """
+        if self.rotations and not isinstance(network.body, MLP):
+            self.rotation = nn.utils.skip_init(nn.Linear, network.head.in_features, 4)
+            for parameter in self.rotation.parameters():
+                nn.init.zeros_(parameter)
 
     def align(self, proba: Tensor) -> Tensor:
         """Predictions times the labels' share of a class by that of the predictions, normalised.

@@ -4,11 +4,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+for needed in ("lightning_fabric", "safetensors", "tqdm"):
+    pytest.importorskip(needed)
+
+from sklearn.datasets import load_digits  # noqa: E402
+
+from skclean.neural import NeuralRetrainer  # noqa: E402
+from skclean.neural.classifier import feature_classifier, image_classifier  # noqa: E402
 from skclean.neural.mixing import mixing_coefficients  # noqa: E402
 from skclean.neural.objectives.remixmatch import (  # noqa: E402
     WINDOW,
     ReMixMatch,
     RunningDistributions,
+    rotate,
 )
 
 
@@ -24,6 +32,7 @@ def normalised(row):
 
 class SlowMemory:
     def __init__(self, C):
+        self.rotation = None
         self.labels = [[1 / C] * C for _ in range(WINDOW)]
         self.predictions = [[1 / C] * C for _ in range(WINDOW)]
 
@@ -54,6 +63,17 @@ def algorithm_1(o, network, batch, memory):
         return -sum(t * math.log(s) for s, t in zip(proba(network, x), y))
 
     l_strong = sum(unlabelled.weight[i].item() * H(guessed[i], strong[i]) for i in range(m)) / m
+    l_rotation = None
+    if memory.rotation is not None:
+        turns = torch.randint(4, (m,), generator=batch.generator).tolist()
+        l_rotation = 0.0
+        for i, turn in enumerate(turns):
+            image = strong[i]
+            for _ in range(turn):
+                image = anticlockwise(image)
+            told = memory.rotation(network.features(image[None]))[0].tolist()
+            total = math.log(sum(math.exp(z) for z in told))
+            l_rotation += unlabelled.weight[i].item() * (total - told[turn]) / m
 
     pool = torch.cat([x, strong, weak])
     targets = labelled.target.tolist() + guessed * (K + 1)
@@ -71,11 +91,21 @@ def algorithm_1(o, network, batch, memory):
         else:
             l_u += loss / (n - b)
     ramp = min(batch.progress / o.ramp, 1.0)
-    return {
+    found = {
         "labelled": l_x,
         "unlabelled": o.lambda_u * ramp * l_u,
         "strong": o.lambda_strong * ramp * l_strong,
     }
+    return found if l_rotation is None else found | {"rotation": o.lambda_rotation * l_rotation}
+
+
+def anticlockwise(image):
+    """A square image turned by a quarter, pixel by pixel."""
+    turned, side = torch.empty_like(image), image.shape[1]
+    for i in range(side):
+        for j in range(side):
+            turned[:, i, j] = image[:, j, side - 1 - i]
+    return turned
 
 
 @pytest.mark.parametrize("image", [False, True])
@@ -122,3 +152,80 @@ def test_the_mixed_rows_alone_move_the_statistics(make):
     objective = ReMixMatch(n_views=2, n_bn_groups=4)
     objective.terms(network, make.batch(), objective.start(20, 3, "cpu"))
     assert int(network[2].num_batches_tracked) == 1
+
+
+def classifier(seed=0):
+    """Without batch norm, whose statistics are those of a batch."""
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.Tanh())
+    return image_classifier(body, 3, image_size=6, seed=seed)
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_rotations_by_loops(make, weight):
+    network, objective = classifier(), ReMixMatch(n_views=2, lambda_rotation=weight)
+    memory, slow = objective.start(20, 3, "cpu"), SlowMemory(3)
+    memory.attach(network)
+    slow.rotation = memory.rotation
+    batch = make.batch(image=True)
+    first = objective.terms(network, batch, memory)["rotation"].item()
+    expected = weight * batch.unlabelled.weight.mean() * math.log(4)
+    assert first == pytest.approx(float(expected), rel=1e-5)
+    slow.update(make.batch(image=True).labelled.target.tolist(), [[1 / 3] * 3])
+    torch.nn.init.normal_(memory.rotation.weight, generator=torch.Generator().manual_seed(0))
+    slow.labels, slow.predictions = memory.labels.tolist(), memory.predictions.tolist()
+    for seed in range(3):
+        found = objective.terms(network, make.batch(image=True, seed=seed), memory)
+        expected = algorithm_1(objective, network, make.batch(image=True, seed=seed), slow)
+        assert set(found) == set(expected)
+        for name, value in found.items():
+            assert value.item() == pytest.approx(expected[name], rel=2e-4), name
+
+
+def test_turned_images():
+    x = torch.rand(40, 3, 5, 8)
+    turned, turns = rotate(x, torch.Generator().manual_seed(0))
+    assert turned.shape == (40, 3, 5, 5) and set(turns.tolist()) == {0, 1, 2, 3}
+    for image, whole, turn in zip(turned, x, turns.tolist()):
+        expected = whole[:, :, 1:6]
+        for _ in range(turn):
+            expected = anticlockwise(expected)
+        assert torch.equal(image, expected)
+
+
+def test_no_rotations_of_features_and_where_they_have_no_weight(make):
+    features = feature_classifier(torch.zeros(4), 1.0, 3, hidden_units=[5], dropout=0, seed=0)
+    for network, objective in (
+        (features, ReMixMatch()),
+        (classifier(), ReMixMatch(lambda_rotation=0)),
+    ):
+        memory = objective.start(20, 3, "cpu")
+        memory.attach(network)
+        assert not list(memory.parameters())
+        found = objective.terms(network, make.batch(image=network is not features), memory)
+        assert "rotation" not in found
+
+
+def test_rotations_are_learned():
+    digits = load_digits()
+    retrainer = NeuralRetrainer(ReMixMatch(n_views=1), epochs=8, learning_rate=0.01)
+    losses = retrainer.fit(digits.images[:160], digits.target[:160]).history_["rotation"]
+    assert losses[-1] < 0.6 * math.log(4) and losses[-1] < losses[0]
+
+
+def test_rotations_go_on_from_a_checkpoint(tmp_path):
+    digits = load_digits()
+    X, y = digits.images[:100], digits.target[:100]
+    options = {"epochs": 4, "batch_size": 16}
+    whole = NeuralRetrainer(ReMixMatch(n_views=1), **options).fit(X, y)
+    options |= {"checkpoint_dir": tmp_path, "checkpoint_every": 2}
+    broken = NeuralRetrainer(ReMixMatch(n_views=1), **options, callbacks=[Breaks()])
+    with pytest.raises(KeyError):
+        broken.fit(X, y)
+    again = NeuralRetrainer(ReMixMatch(n_views=1), **options, resume=True).fit(X, y)
+    assert (again.predict_proba(X) == whole.predict_proba(X)).all()
+
+
+class Breaks:
+    def on_epoch_end(self, retrainer, epoch, record):
+        if epoch == 2:
+            raise KeyError(epoch)

@@ -1,0 +1,105 @@
+"""What a training leaves behind for one more epoch on other rows."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skclean.embeddings.checkpoint import load_optimizer, optimizer_tensors
+
+
+@dataclass
+class Kept:
+    """What `partial_fit` keeps beside the averages of the networks.
+
+    Attributes
+    ----------
+    networks : ModuleList
+        As they are trained.
+    memories : ModuleList
+        Of the objective; empty where they belong to rows.
+    optimizer : dict of str to Tensor
+        As of `optimizer_tensors`.
+    cleaners : list or None
+    """
+
+    networks: nn.ModuleList
+    memories: nn.ModuleList
+    optimizer: dict[str, Tensor]
+    cleaners: list | None
+
+
+@dataclass
+class Further:
+    """One more epoch of a training: where it starts, and the optimizer before and after it.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    history : dict of str to list of float
+    networks, memories : list of Module
+        To go on from; empty at the very start.
+    optimizer : dict of str to Tensor
+    cleaners : list or None
+    """
+
+    epoch: int = 0
+    history: dict[str, list[float]] = field(default_factory=dict)
+    networks: list = field(default_factory=list)
+    memories: list = field(default_factory=list)
+    optimizer: dict[str, Tensor] = field(default_factory=dict)
+    cleaners: list | None = None
+
+    def restore(self, learners: Any, averages: list) -> None:
+        """Bring averages and memories to where they were."""
+        for mine, other in zip(learners.averages, averages, strict=True):
+            mine.network.load_state_dict(other.state_dict())
+        for mine, other in zip(learners.memories, self.memories):
+            mine.load_state_dict(other.state_dict())
+
+    def load_optimizer(self, optimizer: Any) -> None:
+        """Give an optimizer its state."""
+        if self.optimizer:
+            load_optimizer(optimizer, self.optimizer)
+
+    def keep_optimizer(self, optimizer: Any) -> None:
+        """Take the state of an optimizer, on the host."""
+        self.optimizer = {k: x.cpu() for k, x in optimizer_tensors(optimizer).items()}
+
+    def kept(self, learners: Any, objective: Any, cleaners: list | None) -> Kept:
+        """What the next epoch starts from."""
+        n_classes = learners.networks[0].head.out_features
+        memories = nn.ModuleList() if _by_row(objective, n_classes) else learners.memories
+        return Kept(learners.networks, memories, self.optimizer, cleaners)
+
+
+def begin(estimator: Any) -> Further:
+    """Where the next epoch of a retrainer starts: copies, so that it may fail."""
+    if not hasattr(estimator, "networks_"):
+        return Further()
+    history = {k: v.tolist() for k, v in estimator.history_.items()}
+    kept = copy.deepcopy(getattr(estimator, "_kept", None))
+    if kept is None:
+        networks = [copy.deepcopy(n).requires_grad_(True) for n in estimator.networks_]
+        return Further(estimator.n_iter_, history, networks)
+    return Further(
+        estimator.n_iter_,
+        history,
+        list(kept.networks),
+        list(kept.memories),
+        kept.optimizer,
+        kept.cleaners,
+    )
+
+
+def _by_row(objective, n_classes):
+    """Whether what the objective keeps depends on the number of rows."""
+    shapes = []
+    for n_rows in (2, 3):
+        memory = objective.start(n_rows, n_classes, torch.device("cpu"))
+        state = {} if memory is None else memory.state_dict()
+        shapes.append({k: x.shape for k, x in state.items()})
+    return shapes[0] != shapes[1]
