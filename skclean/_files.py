@@ -52,6 +52,49 @@ def replacing(path: Any) -> Iterator[Path]:
     remove_scratch(path)
 
 
+@contextmanager
+def replacing_folder(path: Any) -> Iterator[Path]:
+    """A folder to write to; it takes its own name once it is complete.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder to be. One that is there is removed when the new one is complete, and stays as
+        it is where writing fails.
+
+    Yields
+    ------
+    pathlib.Path
+        Absolute, in the same folder; nothing is in it yet.
+
+    Raises
+    ------
+    OSError
+        Naming the file that is to be, where the disk is full or cannot be written to.
+    """
+    path = Path(os.path.abspath(path))
+    temporary, old = scratch_path(path), scratch_path(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        with suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            path.rename(old)
+        temporary.rename(path)
+    except OSError as error:
+        name = str(error.filename or "")
+        if not error.errno or not name.startswith(str(temporary)):
+            raise
+        name = name.replace(str(temporary), str(path), 1)
+        raise OSError(error.errno, os.strerror(error.errno), name) from error
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        for left in (temporary, old):
+            shutil.rmtree(left, ignore_errors=True)
+    remove_scratch(path)
+
+
 def finish(path: Path, temporary: Path) -> None:
     """Bring a complete file to the disk, with the permissions of the one whose place it takes."""
     if path.exists():
@@ -117,7 +160,14 @@ def remove_scratch(path: Path) -> None:
             if name.startswith(".") and left.fullmatch(name):
                 home, pid, _ = name.rsplit(".", 1)[1].split("-")
                 if home == _home() and not _lives(int(pid)):
-                    path.with_name(name).unlink(missing_ok=True)
+                    _remove(path.with_name(name))
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from skclean._optional import import_optional
 from skclean.cli._arrays import memory_available
-from skclean.cli._cleaners import CleanerName, EmbedName
+from skclean.cli._cleaners import CleanerName, EmbedName, parse_threshold
 from skclean.cli._console import Console, UsageError, error_text, one_line
 
 typer = import_optional("typer", "cli")
@@ -52,7 +52,14 @@ Groups = Annotated[
 ]
 Cleaner = Annotated[CleanerName, Option("--cleaner", "-c", help="How labels are judged.")]
 Threshold = Annotated[
-    float | None, Option("--threshold", min=0, max=1, help="Threshold of the cleaner.")
+    Any,
+    Option(
+        "--threshold",
+        parser=parse_threshold,
+        metavar="FLOAT|f1",
+        help="Threshold of the cleaner, from 0 to 1. With -c transition or lsmp, f1 flags what is "
+        "worth a look.",
+    ),
 ]
 Classes = Annotated[
     str | None, Option("--classes", help="All classes, by commas: any other label is an error.")
@@ -259,6 +266,9 @@ def apply_decisions(
     out: Out,
     id: Id = None,
     prefix: Annotated[str, Option("--prefix", help="The --prefix of purify.")] = "",
+    classes: Annotated[
+        str | None, Option("--classes", help="Classes beside those in TABLE, by commas.")
+    ] = None,
     max_bytes: MaxBytes = None,
     force: Force = False,
     as_json: AsJson = False,
@@ -268,7 +278,8 @@ def apply_decisions(
     """Write what was decided in the report into the table.
 
     Adds the columns decision and final_label: the suggested label where it was accepted, the given
-    one where it was rejected, the purified one in rows without a decision.
+    one where it was rejected, the one that was chosen instead, the purified one in rows without a
+    decision.
     """
     from skclean.cli._work import run_apply_decisions
 
@@ -279,6 +290,7 @@ def apply_decisions(
         out,
         id_column="id" if id is None else id,
         prefix=prefix,
+        classes=classes,
         max_bytes=_limit(max_bytes),
         force=force,
     )

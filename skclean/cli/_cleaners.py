@@ -47,13 +47,26 @@ _CLASSES = {
 }
 
 
-def make_cleaner(name: str, threshold: float | None, seed: int) -> Any:
+def parse_threshold(text: str) -> float | str:
+    """A threshold: "f1", or a number from 0 to 1."""
+    if text == "f1":
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not 0 <= value <= 1:
+        raise ValueError(f"expected f1 or a number from 0 to 1, got {text}")
+    return value
+
+
+def make_cleaner(name: str, threshold: float | str | None, seed: int) -> Any:
     """An unfitted cleaner.
 
     Raises
     ------
     UsageError
-        If the cleaner has no threshold and one is given.
+        If the cleaner has no threshold, or no threshold "f1", and one is given.
     """
     if name == "reed":
         cleaner = skclean.CredibilityRelabeler(cleaner=skclean.GMMCleaner())
@@ -66,6 +79,11 @@ def make_cleaner(name: str, threshold: float | None, seed: int) -> Any:
             raise UsageError(
                 f"--threshold: expected a cleaner that has one, got --cleaner {name}; do leave it "
                 "out, or choose e.g. --cleaner transition."
+            )
+        if threshold == "f1" and name not in ("transition", "lsmp"):
+            raise UsageError(
+                f"--threshold: expected a number from 0 to 1, got f1 with --cleaner {name}; do "
+                "choose --cleaner transition or lsmp."
             )
         cleaner.set_params(**{place: threshold})
     return cleaner.set_params(

@@ -7,6 +7,7 @@ import numpy as np
 
 from skclean._labels import short, shown
 from skclean._optional import import_optional
+from skclean.cli._cleaners import parse_classes
 from skclean.cli._results import COLUMNS
 from skclean.cli._tables import read_table, row_name
 
@@ -14,36 +15,46 @@ HEADER = ("id", "given_label", "suggested_label", "decision", "label")
 
 
 def apply_decisions(
-    table: Any, decisions: Path, *, path: Path, id_column: str, prefix: str, max_bytes: int
+    table: Any,
+    decisions: Path,
+    *,
+    path: Path,
+    id_column: str,
+    prefix: str,
+    max_bytes: int,
+    classes: str | None = None,
 ) -> tuple[Any, dict[str, int]]:
     """Add the columns decision and final_label to a purified table.
 
     The final label is the suggested one where it was accepted, the given one where it was
-    rejected, and the purified one in rows without a decision.
+    rejected, the chosen one where it is another, and the purified one in rows without a decision.
 
     Parameters
     ----------
     table : pyarrow.Table
         What ``skclean purify`` wrote.
     decisions : Path
-        CSV with the columns id, given_label, suggested_label, decision (accept or reject), label.
+        CSV with the columns id, given_label, suggested_label, decision (accept, reject or other),
+        label.
     path : Path
         Where the table is from, for messages.
     id_column, prefix : str
     max_bytes : int
+    classes : str or None, default=None
+        Classes beside those of the table, by commas.
 
     Returns
     -------
     table : pyarrow.Table
     counts : dict
-        Rows accepted, rejected, undecided, and those of these that have no label.
+        Rows accepted, rejected, of another label, undecided, and those of these that have none.
 
     Raises
     ------
     ValueError
         If the decisions are not about this table: an id that is not there or there twice, other
         given labels, a suggestion that was not made, a label that does not follow from the
-        decision.
+        decision or is no class.
     """
     pa = import_optional("pyarrow", "cli")
     given, purified = (
@@ -58,7 +69,10 @@ def apply_decisions(
             "pass the table that purify wrote."
         )
     found = _read_decisions(decisions, max_bytes)
-    classes = {_shown(v): v for v in (*given, *purified) if v is not None}
+    labels = [value for value in (*given, *purified) if value is not None]
+    named = {_shown(value): value for value in labels}
+    more = parse_classes(classes, labels)
+    named |= {} if more is None else {_shown(value): value for value in more.tolist()}
     final = list(purified)
     decided = np.full(len(final), None, dtype=object)
     for place, cells in enumerate(found):
@@ -73,26 +87,27 @@ def apply_decisions(
             fail(f"ids of {path}", "one that is not there", "pass the table of this report")
         if decided[row] is not None:
             fail("one decision for each id", "a second one", "leave one of the two out")
-        if decision not in ("accept", "reject"):
-            fail("accept or reject", repr(decision), "correct the decision")
+        if decision not in ("accept", "reject", "other"):
+            fail("accept, reject or other", repr(decision), "correct the decision")
         if was != _shown(given[row]):
             there = repr(_shown(given[row]))
             fail(f"the given label {there}", repr(was), "pass the table of this report")
-        offered = purified[row] is None and suggested in classes
+        offered = purified[row] is None and suggested in named
         if suggested != _shown(purified[row]) and not offered:
             there = repr(_shown(purified[row]))
             fail(f"the suggested label {there}", repr(suggested), "pass the table of this report")
-        if label != (suggested if decision == "accept" else was):
+        if decision == "other" and label not in named:
+            fail("a class of the table", repr(label), "correct it, or name it by --classes")
+        if decision != "other" and label != (suggested if decision == "accept" else was):
             follows = "suggested" if decision == "accept" else "given"
             fail(f"the {follows} label after {decision}", repr(label), "correct the label")
         decided[row] = decision
-        final[row] = classes.get(label) if label else None
+        final[row] = named.get(label) if label else None
     column = table.column(prefix + "purified_label")
     table = table.append_column(names[0], pa.array(decided, type=pa.string()))
     table = table.append_column(names[1], pa.array(final, type=_common(pa, table, column, prefix)))
-    accepted = int(np.sum(decided == "accept"))
-    rejected = int(np.sum(decided == "reject"))
-    counts = {"accepted": accepted, "rejected": rejected}
+    told = {"accepted": "accept", "rejected": "reject", "other": "other"}
+    counts = {name: int(np.sum(decided == made)) for name, made in told.items()}
     left = [label for label, made in zip(final, decided, strict=True) if made is None]
     return table, {**counts, "undecided": len(left), "withheld": left.count(None)}
 

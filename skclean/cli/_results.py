@@ -52,10 +52,10 @@ def check_columns(data: Any, suffix: str) -> None:
             _as_array(row, name)
 
 
-def result_table(data: Any, samples: Any, prefix: str, evidence: bool = True) -> Any:
+def result_table(data: Any, samples: Any, prefix: str, **judged: bool) -> Any:
     """The user's table and the columns of the verdict, in the user's order of rows.
 
-    `evidence` is that of `verdicts`.
+    `judged` are `evidence` and `ranking` of `verdicts`.
     """
     pa = import_optional("pyarrow", "cli")
     codes, known = samples.label_codes, np.where(samples.known, samples.label_codes, -1)
@@ -66,7 +66,7 @@ def result_table(data: Any, samples: Any, prefix: str, evidence: bool = True) ->
     if samples.readable is not None:
         proba[~samples.readable] = np.nan
     clean = samples.clean_proba
-    reasons, actions = verdicts(samples, evidence=evidence)
+    reasons, actions = verdicts(samples, **judged)
     status = pa.DictionaryArray.from_arrays(
         pa.array(samples.status_codes), pa.array(list(STATUSES))
     ).cast(pa.string())
@@ -203,14 +203,15 @@ def summary_of(command: str, samples: Any, cleaner: Any = None) -> dict[str, Any
     }
 
 
-def told(summary: dict[str, Any], audit: Any, written: list[Path]) -> str:
-    """What a command found, for people."""
+def told(summary: dict[str, Any], audit: Any, written: list[Path], ranking: bool = False) -> str:
+    """What a command found, for people; `ranking` is that of `verdicts`."""
     counts = ", ".join(f"{name} {n}" for name, n in summary["status"].items() if n)
     size = f"{summary['rows']} rows, {summary['features']} features"
     lines = [
         summary["reason"] or f"{size}, {len(summary['classes'])} classes.",
         *([str(audit)] if audit is not None else []),
         f"Labels: {counts}.",
+        *(["clean_proba is a score that ranks the labels, not a probability."] if ranking else []),
     ]
     if written:
         lines.append(f"Wrote {', '.join(str(path) for path in written)}.")

@@ -20,7 +20,7 @@ class Settings:
     """What the user says about the cleaning, by option."""
 
     cleaner: str = "auto"
-    threshold: float | None = None
+    threshold: float | str | None = None
     classes: str | None = None
     missing_label: str = "auto"
     embed: str = "kmeans"

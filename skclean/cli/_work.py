@@ -13,7 +13,7 @@ from skclean.cli._inputs import Data, Roles, read_data
 from skclean.cli._outputs import Outputs, check_suffix
 from skclean.cli._samples import Settings, fit, read_samples, samples_of, without_fitted_labels
 from skclean.cli._tables import TABLES, read_table
-from skclean.inspection.verdicts import is_evidence
+from skclean.inspection.verdicts import is_evidence, is_ranking
 from skclean.samples import LabelledSamples
 
 
@@ -39,7 +39,7 @@ def run_purify(
     summary["audit"] = _results.audit_as_dict(audit)
     _write(console, files, data, samples, model, prefix)
     summary["outputs"] = _shown(outputs)
-    console.result(summary, _results.told(summary, audit, _named(outputs)))
+    console.result(summary, _results.told(summary, audit, _named(outputs), is_ranking(model)))
 
 
 def run_audit(
@@ -116,7 +116,7 @@ def run_apply(
     summary = _results.summary_of("apply", samples)
     _write(console, files, data, samples, model, prefix)
     summary["outputs"] = _shown(outputs)
-    console.result(summary, _results.told(summary, None, _named(outputs)))
+    console.result(summary, _results.told(summary, None, _named(outputs), is_ranking(model)))
 
 
 def run_apply_decisions(
@@ -127,6 +127,7 @@ def run_apply_decisions(
     *,
     id_column: str,
     prefix: str,
+    classes: str | None,
     max_bytes: int,
     force: bool,
 ) -> None:
@@ -142,6 +143,7 @@ def run_apply_decisions(
         id_column=id_column,
         prefix=prefix,
         max_bytes=max_bytes,
+        classes=classes,
     )
     with files.writing() as temporary:
         _results.write_table(table, temporary["--out"], out.suffix.lower())
@@ -234,7 +236,9 @@ def _write(console, files, data, samples, model, prefix):
                 save(model, temporary["--save-model"])
         if "--out" in temporary:
             with console.stage("writing the table"):
-                table = _results.result_table(data, samples, prefix, is_evidence(model))
+                table = _results.result_table(
+                    data, samples, prefix, evidence=is_evidence(model), ranking=is_ranking(model)
+                )
                 suffix = files.paths["--out"].suffix.lower()
                 if suffix == ".csv":
                     table = _results.with_text_ids(table, data)

@@ -16,7 +16,7 @@ _BINS = 50
 _GRID = np.linspace(0, 1, 2001)
 
 
-def figures(samples: Any, parts: list) -> list[dict]:
+def figures(samples: Any, parts: list, ranking: bool = False) -> list[dict]:
     """What the page draws: the mixtures of the cleaner, else a histogram of clean_proba.
 
     Parameters
@@ -25,6 +25,8 @@ def figures(samples: Any, parts: list) -> list[dict]:
         Purified.
     parts : list of fitted estimators
         In the order of the data.
+    ranking : bool, default=False
+        Whether clean_proba is a score that ranks the labels.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def figures(samples: Any, parts: list) -> list[dict]:
         if hasattr(part, "label_distributions_"):
             judge = part
     if not drawn and samples.clean_proba is not None:
-        drawn = _clean_figure(samples, judge)
+        drawn = _clean_figure(samples, judge, ranking)
     return drawn
 
 
@@ -119,16 +121,17 @@ def _mixture_figure(title, axis, values, mixture, cut, sides, said):
     return figure
 
 
-def _clean_figure(samples, judge):
+def _clean_figure(samples, judge, ranking):
     judged = np.isfinite(samples.clean_proba)
     if not judged.any():
         return []
     values, kept = samples.clean_proba[judged], np.isin(samples.status_codes, (KEPT, TRUSTED))
     groups = [("bad", values[~kept[judged]]), ("good", values[kept[judged]])]
     threshold = None if judge is None else _threshold(judge)
-    figure = _figure(
-        "Probability that the given label is right", "probability", groups, [], [], threshold
-    )
+    what = "Probability that the given label is right", "probability"
+    if ranking:
+        what = "Score of the given label, which ranks", "score"
+    figure = _figure(*what, groups, [], [], threshold)
     said = "" if threshold is None else f" Labels are kept above the threshold, {threshold:.3g}."
     figure["description"] = f"Histogram of {len(values):,} rows.{said}"
     figure["legend"] = [("good", "kept"), ("bad", "flagged")]

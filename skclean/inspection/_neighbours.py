@@ -15,12 +15,14 @@ HIGH = 0.9
 _BLOCK = 8192
 
 
-def reference_rows(samples: Any) -> tuple[np.ndarray, bool]:
+def reference_rows(samples: Any, ranking: bool = False) -> tuple[np.ndarray, bool]:
     """Rows whose given label can be believed.
 
     Parameters
     ----------
     samples : LabelledSamples of n rows
+    ranking : bool, default=False
+        Whether clean_proba is a score that ranks the labels, and no probability.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def reference_rows(samples: Any) -> tuple[np.ndarray, bool]:
         good = samples.trusted
     else:
         good = samples.status_codes == KEPT
-        if samples.clean_proba is not None:
+        if samples.clean_proba is not None and not ranking:
             good = good & (samples.clean_proba > HIGH)
     good = good & (samples._given_codes() >= 0)
     if samples.readable is not None:

@@ -20,6 +20,8 @@ N_NEIGHBOURS = 3
 _TEXT, _SHORT_TEXT = 800, 160
 #: Bytes that the rows and their labels may take in the page; those behind are left out.
 _ROW_BYTES = 1_900_000
+#: Bytes that the names of the classes may take.
+_CLASS_BYTES = 400_000
 
 
 def suspicious_rows(samples: Any) -> np.ndarray:
@@ -59,6 +61,7 @@ def row_data(
     ids: list[str],
     texts: list | None,
     verdicts: Any,
+    ranking: bool = False,
 ) -> tuple[dict, list[int]]:
     """What the page knows about rows.
 
@@ -71,12 +74,16 @@ def row_data(
     texts : list of n, or None
     verdicts : callable
         From a container to reasons and actions.
+    ranking : bool, default=False
+        Whether clean_proba is a score that ranks the labels, and no probability.
 
     Returns
     -------
     data : dict
-        `rows` (those that fit into `_ROW_BYTES`), `refs` by position, `labels`, `statuses`,
-        `trusted` (whether references are), and `report`, a name that tells reports apart.
+        `rows` (those that fit into `_ROW_BYTES`), `refs` by position, `labels`, `classes` (names
+        of all to choose from, or of those of the rows where all take more than `_CLASS_BYTES`),
+        `statuses`, `trusted` (whether references are), and `report`, a name that tells reports
+        apart.
     pictures : list of int
         Positions of which a picture is wanted, the most important first.
     """
@@ -85,7 +92,7 @@ def row_data(
         few = samples[rows]
         few = few._replace(proba=held(few.proba), features=np.empty((len(rows), 0)))
         (reasons, actions), proba = verdicts(few), few.proba
-    references, trusted = reference_rows(samples)
+    references, trusted = reference_rows(samples, ranking)
     nearest = nearest_rows(samples.features, rows, references, N_NEIGHBOURS)
     labels = _Labels(samples.classes)
     shown: list[dict] = []
@@ -108,11 +115,19 @@ def row_data(
         "rows": shown,
         "refs": refs,
         "labels": labels.names,
+        "classes": _offered(samples.classes, labels.names, written) if shown else [],
         "statuses": STATUSES,
         "trusted": trusted,
         "report": _name([(r["id"], r["g"], r["s"]) for r in shown], labels),
     }
     return data, [r["row"] for r in shown] + list(refs)
+
+
+def _offered(classes, names, written):
+    """Names of classes to choose from; an empty one would read as no label."""
+    every = [str(label) for label in classes]
+    names = every if len(written(every)) <= _CLASS_BYTES else names
+    return [name for name in names if name]
 
 
 def opened_ids(ids: Any, samples: Any) -> list[str]:

@@ -21,7 +21,7 @@ from skclean.inspection._report_data import (
 )
 from skclean.inspection._report_rows import opened_ids, opened_list, row_data, suspicious_rows
 from skclean.inspection._thumbnails import thumbnails
-from skclean.inspection.verdicts import verdicts
+from skclean.inspection.verdicts import is_ranking, verdicts
 from skclean.samples import LabelledSamples
 
 #: Bytes of the page; what the rest leaves is for pictures.
@@ -39,12 +39,13 @@ def write_report(
     max_rows: int = 500,
     overwrite: bool = False,
 ) -> Path:
-    """Write an HTML page about purified labels, in which suggestions are accepted or rejected.
+    """Write an HTML page about purified labels, in which suggestions are judged by people.
 
     One file without links to others, below 5 MB: how many labels are wrong and in which classes,
     where they went, the fitted mixtures, and the most suspicious rows with their pictures or texts
-    and the nearest rows that can be believed. Decisions are kept by the browser and exported as a
-    CSV file with the columns id, given_label, suggested_label, decision and label.
+    and the nearest rows that can be believed. There a suggestion is accepted, rejected, or another
+    class chosen. Decisions are kept by the browser and exported as a CSV file with the columns id,
+    given_label, suggested_label, decision (accept, reject or other) and label.
 
     Parameters
     ----------
@@ -98,15 +99,16 @@ def write_report(
     if texts is not None:
         texts = opened_list(texts, len(samples), "texts")
     parts = [part for part in parts_of(cleaner) if hasattr(part, "fit")]
-    audit, interval = audit_samples(samples, parts)
+    ranking = is_ranking(cleaner)
+    audit, interval = (None, False) if ranking else audit_samples(samples, parts)
     if audit is not None and not audit.informative:
         # The cleaner could not tell: what it says of single labels is not shown either.
         samples = samples._replace(clean_proba=None)
     rows = suspicious_rows(samples)
     told = audit is None or audit.informative
-    judge = partial(verdicts, evidence=told)
-    data, pictures = row_data(samples, rows[:max_rows], names, texts, judge)
-    data["told"] = told
+    judge = partial(verdicts, evidence=told, ranking=ranking)
+    data, pictures = row_data(samples, rows[:max_rows], names, texts, judge, ranking)
+    data["told"], data["ranking"] = told, ranking
     context = {
         "title": str(title),
         "n": len(samples),
@@ -119,7 +121,7 @@ def write_report(
         "statuses": status_counts(samples),
         "classes": class_table(samples, audit is not None and audit.informative),
         "confusion": confusion(samples),
-        "figures": figures(samples, parts),
+        "figures": figures(samples, parts, ranking),
         "width": WIDTH,
         "height": HEIGHT,
         "ground": GROUND,

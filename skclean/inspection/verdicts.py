@@ -1,11 +1,14 @@
 """verdicts: why each row got its label, in a sentence, and what to do about it."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from skclean._blocks import own_column
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._labels import shown
+from skclean.inspection._display import parts
 
 #: What may be suggested for a row.
 ACTIONS = ("keep", "relabel", "review", "label")
@@ -19,8 +22,8 @@ def is_evidence(model: Any) -> bool:
 
     False where the features do not predict the labels, or the rows are too few.
     """
-    parts = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
-    judges = [part for part in parts if hasattr(part, "audit")]
+    steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
+    judges = [part for part in steps if hasattr(part, "audit")]
     if not judges:
         return True
     try:
@@ -30,7 +33,14 @@ def is_evidence(model: Any) -> bool:
         return bool(getattr(judges[-1], "informative_", True))
 
 
-def verdicts(samples: Any, *, evidence: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def is_ranking(model: Any) -> bool:
+    """Whether clean_proba of a cleaner, or Pipeline or purifier with one, is a score that ranks."""
+    return any(not getattr(part, "_tells_how_many", True) for part in parts(model))
+
+
+def verdicts(
+    samples: Any, *, evidence: bool = True, ranking: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     r"""Say of each purified row why it got its label, and suggest what to do.
 
     Parameters
@@ -41,6 +51,9 @@ def verdicts(samples: Any, *, evidence: bool = True) -> tuple[np.ndarray, np.nda
     evidence : bool, default=True
         Whether these probabilities tell anything. If not, the labels kept are said to be kept for
         want of evidence.
+    ranking : bool, default=False
+        Whether `clean_proba` only ranks the labels, as that of `RankingCleaner`: it is called a
+        score then, and not a probability.
 
     Returns
     -------
@@ -93,23 +106,27 @@ def verdicts(samples: Any, *, evidence: bool = True) -> tuple[np.ndarray, np.nda
     changed = read & np.isin(status, (CORRECTED, PREDICTED))
     same = changed & labelled & (given == samples.label_codes)
     words = _Words(samples, given)
-    kept = "given {given} is right with probability {right}"
+    own, kept = "has probability {right}", "is right with probability {right}"
+    more = "; {label} has {proba}"
+    if ranking:
+        own, kept = "has score {score}", "is kept by its score, {score}"
+        more = "; {label} has probability {proba}"
     if not evidence:
-        kept = "given {given} stays: nothing tells whether it is right"
+        kept = "stays: nothing tells whether it is right"
     rules = [
         (read & (status == TRUSTED), "given {given} is trusted"),
-        (read & (status == KEPT), kept),
-        (same, "given {given} has probability {right}; it is still the likeliest"),
-        (changed & labelled & ~same, "given {given} has probability {right}; {label} has {proba}"),
+        (read & (status == KEPT), f"given {{given}} {kept}"),
+        (same, f"given {{given}} {own}; it is still the likeliest"),
+        (changed & labelled & ~same, f"given {{given}} {own}{more}"),
         (changed & ~labelled, "no given label; {label} has probability {proba}"),
         (stranger, "belongs to a class with probability {inside} only"),
         (
             unsure & labelled & (given == samples.label_codes),
-            "given {given} has probability {right}: too unsure, and no other is likelier",
+            f"given {{given}} {own}: too unsure, and no other is likelier",
         ),
         (
             unsure & labelled & (given != samples.label_codes),
-            "given {given} has probability {right}, {label} has {proba}: too unsure",
+            f"given {{given}} {own}{more.replace(';', ',')}: too unsure",
         ),
         (unsure & ~labelled, "no given label; {label} has probability {proba}: too unsure"),
     ]
@@ -143,18 +160,34 @@ class _Words:
     def _label_words(self, rows):
         return self._names[self._samples.label_codes[rows]]
 
+    def _score_words(self, rows):
+        clean = self._samples.clean_proba
+        return _shares(np.full(len(rows), np.nan) if clean is None else clean[rows])
+
     def _right_words(self, rows):
-        clean, proba = self._samples.clean_proba, self._samples.proba
+        clean = self._samples.clean_proba
         right = np.full(len(rows), np.nan) if clean is None else clean[rows].astype(np.float64)
-        if proba is not None:
-            right = np.where(np.isnan(right), proba[rows, self._given[rows]], right)
+        if np.isnan(right).any():
+            right = np.where(np.isnan(right), self._proba_of_given[rows], right)
         return _shares(right)
 
     def _proba_words(self, rows):
+        return _shares(self._proba_of_label[rows])
+
+    @cached_property
+    def _proba_of_given(self):
+        return self._proba_of(self._given)
+
+    @cached_property
+    def _proba_of_label(self):
+        return self._proba_of(self._samples.label_codes)
+
+    def _proba_of(self, codes):
+        """Of each row; one pass where the probabilities are on dask."""
         proba = self._samples.proba
         if proba is None:
-            return _shares(np.full(len(rows), np.nan))
-        return _shares(proba[rows, self._samples.label_codes[rows]])
+            return np.full(len(codes), np.nan)
+        return own_column(proba, np.maximum(codes, 0))
 
     def _inside_words(self, rows):
         return _shares(self._samples.in_distribution_proba[rows])

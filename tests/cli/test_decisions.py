@@ -26,6 +26,7 @@ DECISIONS = [
     ("c", "cat", "dog", "accept", "dog"),
     ("d", "", "cat", "reject", ""),
 ]
+OTHERS = [("a", "cat", "dog", "other", "cow"), ("d", "", "cat", "other", "dog")]
 
 
 def write(rows, name="d.csv", head=HEAD):
@@ -55,6 +56,19 @@ def test_decisions_are_applied(run, suffix):
     run("apply-decisions", "o.parquet", "d.csv", "--out", "p.parquet", code=1)
 
 
+def test_another_label_was_chosen(run):
+    pq.write_table(pa.table(TABLE), "t.parquet")
+    args = ("t.parquet", "d.csv", "--out", "o.parquet")
+    write(OTHERS)
+    said = run("apply-decisions", *args, code=1).stderr
+    assert "a class of the table, got 'cow' in row 0 (line 2) of d.csv, id 'a'" in said
+    said = run("apply-decisions", *args, "--classes", "cow, emu", "--json").json
+    assert (said["accepted"], said["other"], said["undecided"]) == (0, 2, 3)
+    found = pq.read_table("o.parquet")
+    assert found["decision"].to_pylist() == ["other", None, None, "other", None]
+    assert found["final_label"].to_pylist() == ["cow", "cat", None, "dog", "dog"]
+
+
 def test_no_decision_changes_nothing(run):
     pq.write_table(pa.table(TABLE), "t.parquet")
     Path("d.csv").write_text(HEAD)
@@ -70,9 +84,10 @@ def test_no_decision_changes_nothing(run):
         (("a", "cat", "dog", "accept", "dog"), "a second one"),
         (("e", "cat", "dog", "accept", "dog"), "the given label 'dog', got 'cat'"),
         (("e", "dog", "cat", "accept", "cat"), "the suggested label 'dog', got 'cat'"),
-        (("e", "dog", "dog", "maybe", "dog"), "accept or reject, got 'maybe'"),
+        (("e", "dog", "dog", "maybe", "dog"), "accept, reject or other, got 'maybe'"),
         (("e", "dog", "dog", "accept", "cat"), "the suggested label after accept, got 'cat'"),
         (("e", "dog", "dog", "reject", "cow"), "the given label after reject, got 'cow'"),
+        (("e", "dog", "dog", "other", ""), "a class of the table, got ''"),
         (("e", "dog", "dog", "accept"), "5 cells"),
     ],
 )

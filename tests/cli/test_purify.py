@@ -279,6 +279,21 @@ def test_every_cleaner(run, noisy, cleaner):
         run("purify", "d.npz", "-c", cleaner, "--threshold", "1", "--out", "p.csv")
         text = open("p.csv").read()
         assert text != open("o.csv").read()
+    if cleaner in ("lsmp", "transition"):
+        run("purify", "d.npz", "-c", cleaner, "--threshold", "f1", "--out", "q.csv")
+
+
+def test_a_ranking_speaks_of_scores(run, noisy):
+    np.savez("d.npz", X=noisy.X, y=noisy.y)
+    args = ("-c", "ranking", "--out", "o.parquet", "--report", "r.html", "--save-model", "m")
+    said = run("purify", "d.npz", *args).stdout
+    assert "clean_proba is a score that ranks the labels" in said and "wrong" not in said
+    reasons = pq.read_table("o.parquet")["reason"].to_pylist()
+    assert all(" has score " in reason or " by its score, " in reason for reason in reasons)
+    assert "Score of given" in Path("r.html").read_text(encoding="utf-8")
+    said = run("apply", "m", "d.npz", "-l", "y", "--out", "p.parquet").stdout
+    assert "a score that ranks" in said
+    assert pq.read_table("p.parquet")["reason"].to_pylist() == reasons
 
 
 def test_meta_wants_trusted_rows(run, noisy):

@@ -141,6 +141,12 @@ def test_a_ranking_is_no_number_of_labels(tmp_path):
     cleaner = RankingCleaner(calibrate=False)
     page = report(tmp_path, cleaner.fit_transform(X, GIVEN), cleaner=cleaner)
     assert "is not known" in page.text and "Wrong labels, estimated" not in page.text
+    assert "Score of given" in page.text and "Given is right" not in page.text
+    assert page.data["ranking"] and page.data["rows"][0]["near"]
+    assert all("probability" not in row["why"].split(",")[0] for row in page.data["rows"])
+    relabeler = CredibilityRelabeler(cleaner=cleaner)
+    page = report(tmp_path, relabeler.fit_transform(X, GIVEN), cleaner=relabeler, overwrite=True)
+    assert "is not known" in page.text and "Wrong labels, estimated" not in page.text
 
 
 @pytest.mark.parametrize("few", [True, False])

@@ -281,6 +281,62 @@ def test_export_is_what_was_decided_and_alters_no_label(page, downloads):
     assert (last["given_label"], last["decision"], last["label"]) == ("", "reject", "")
 
 
+def other(page, i):
+    return line(page, i).find_element(By.CSS_SELECTOR, ".decide .other")
+
+
+def test_another_label(page, downloads):
+    classes = np.unique(CLASSES)
+    for i in range(4):
+        Select(other(page, i)).select_by_index(4)
+    # The last class is that suggested for row 2 and given in row 3.
+    assert progress(page).startswith("1 accepted · 1 rejected · 2 other · 156 open")
+    assert "other" in line(page, 0).get_attribute("class")
+    assert "accept" in line(page, 2).get_attribute("class")
+    assert Select(other(page, 2)).first_selected_option.text == "Other…"
+    Select(other(page, 1)).select_by_index(0)
+    assert progress(page).startswith("1 accepted · 1 rejected · 1 other · 157 open")
+    button(page, "undo").click()
+    page.refresh()
+    assert Select(other(page, 1)).first_selected_option.get_attribute("value") == "3"
+    row = exported(page, downloads)[1]
+    assert (row["decision"], row["label"], row["given_label"]) == ("other", classes[3], classes[1])
+    choose(page, "decision-filter", "other")
+    assert shown(page) == ids()[:2]
+    click(page, 0, "accept")
+    assert progress(page).startswith("2 accepted · 1 rejected · 1 other")
+
+
+def test_another_label_by_keyboard(page):
+    page.find_element(By.TAG_NAME, "body").send_keys("jo")
+    assert page.switch_to.active_element == other(page, 0)
+    press(page, Keys.END)
+    assert progress(page).startswith("0 accepted · 0 rejected · 1 other")
+    press(page, Keys.ESCAPE)
+    press(page, "ja")
+    assert progress(page).startswith("1 accepted · 0 rejected · 1 other")
+
+
+def test_another_label_out_of_many_classes(browser, tmp_path, downloads):
+    classes = np.array([*(f"class {k}" for k in range(60)), "line\nbreak"])
+    samples = LabelledSamples(
+        np.eye(2), ["class 7", "class 8"], classes=np.unique(classes), status=["unknown"] * 2
+    )
+    browser.get(write_report(samples, tmp_path / "page.html").as_uri())
+    for text, i in (("class 59", 0), ("linebreak", 1)):
+        other(browser, i).send_keys(text, Keys.ENTER)
+    assert progress(browser).startswith("0 accepted · 0 rejected · 2 other")
+    assert [row["label"] for row in exported(browser, downloads)] == ["class 59", "line\nbreak"]
+    other(browser, 0).send_keys("9", Keys.ENTER)
+    message = browser.execute_script("return arguments[0].validationMessage", other(browser, 0))
+    assert message == "No class has this name."
+    assert exported(browser, downloads)[0]["label"] == "class 59"
+    other(browser, 0).clear()
+    assert progress(browser).startswith("0 accepted · 0 rejected · 1 other")
+    browser.execute_script("localStorage.clear()")
+    assert browser.get_log("browser") == []
+
+
 def test_decisions_survive_a_reload(page, path):
     click(page, 3, "accept")
     click(page, 4, "reject")
@@ -288,7 +344,13 @@ def test_decisions_survive_a_reload(page, path):
     assert progress(page).startswith("1 accepted · 1 rejected")
     assert "accept" in line(page, 3).get_attribute("class")
     key = page.execute_script("return Object.keys(localStorage)[0]")
-    for broken in ("{", "null", '{"0": "maybe", "999": "accept", "4": "reject"}', "[1]"):
+    for broken in (
+        "{",
+        "null",
+        '{"0": "maybe", "999": "accept", "4": "reject"}',
+        '{"4": "other:x"}',
+        "[1]",
+    ):
         page.execute_script("localStorage.setItem(arguments[0], arguments[1])", key, broken)
         page.refresh()
         assert len(shown(page)) == 50

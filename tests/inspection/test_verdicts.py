@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
+from sklearn.pipeline import make_pipeline
 
-from skclean import LabelledSamples, TransitionCleaner
+from skclean import (
+    AutoPurifier,
+    CredibilityRelabeler,
+    LabelledSamples,
+    RankingCleaner,
+    TransitionCleaner,
+)
 from skclean.datasets import load_noisy_digits
-from skclean.inspection.verdicts import ACTIONS, verdicts
+from skclean.inspection.verdicts import ACTIONS, is_ranking, verdicts
 
 PROBA = [[0.97, 0.03], [0.06, 0.94], [0.48, 0.52], [0.48, 0.52], [0.3, 0.7], [0.5, 0.5], [1, 0]]
 GIVEN = ["cat", "cat", "cat", "dog", None, "dog", None]
@@ -18,6 +25,10 @@ EXPECTED = [
     ("given 'dog' is trusted", "keep"),
     ("no given label; 'cat' has probability >.99", "label"),
 ]
+
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.normal(size=(90, 3)) + 4 * np.eye(3)[np.arange(90) % 3], np.arange(90) % 3
 
 
 def samples(**changes):
@@ -45,6 +56,38 @@ def test_rows_that_were_not_judged_or_belong_to_no_class():
     assert verdicts(samples(status=status))[0][4].endswith("has probability .70: too unsure")
     bare = samples(proba=None, labels=["cat"] * 7, clean_proba=None)
     assert verdicts(bare)[0][1] == "given 'cat' has probability unknown; it is still the likeliest"
+
+
+def test_a_ranking_has_scores():
+    reasons, actions = verdicts(samples(), ranking=True)
+    assert list(reasons) == [
+        "given 'cat' is kept by its score, .97",
+        "given 'cat' has score <.01; 'dog' has probability .94",
+        "given 'cat' has score .40, 'dog' has probability .52: too unsure",
+        "given 'dog' has score .60: too unsure, and no other is likelier",
+        *(reason for reason, _ in EXPECTED[4:]),
+    ]
+    assert list(actions) == [action for _, action in EXPECTED]
+    reasons, _ = verdicts(samples(clean_proba=None), ranking=True)
+    assert reasons[0] == "given 'cat' is kept by its score, unknown"
+
+
+def test_which_cleaners_rank():
+    ranks = RankingCleaner()
+    for model in (ranks, make_pipeline(ranks, CredibilityRelabeler())):
+        assert is_ranking(model)
+    assert is_ranking(CredibilityRelabeler(cleaner=ranks).fit(*ROWS))
+    assert is_ranking(AutoPurifier(candidates=[("ranks", ranks)]).fit(*ROWS))
+    assert not is_ranking(AutoPurifier().fit(*ROWS))
+    assert not is_ranking(None)
+
+
+def test_probabilities_on_dask():
+    da = pytest.importorskip("dask.array")
+    for changes in ({}, {"clean_proba": None}):
+        held, lazy = samples(**changes), samples(proba=da.from_array(PROBA, (3, 2)), **changes)
+        for one, other in zip(verdicts(held), verdicts(lazy), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_where_nothing_tells_no_probability_is_named():

@@ -71,7 +71,7 @@ def write_report(path, n):
 
 
 def write_purified(path, n):
-    from skclean.scale.parquet import write_purified
+    from skclean.scale.purified import write_purified
 
     write_purified(_fitted(n)[1], path, columns={"id": np.arange(n)}, overwrite=True)
 

@@ -149,6 +149,9 @@ def test_only_what_killed_processes_left_is_removed(tmp_path):
     others = [tmp_path / ".o [1].npz.backup", dead.with_name(dead.name.replace("[1]", "[2]"))]
     for file in (mine, foreign, dead, nested, *others):
         file.touch()
+    folder = dead.with_name(dead.name[:-6] + "abcdef")
+    folder.mkdir()
+    (folder / "part-00000.parquet").touch()
     with replacing(path) as temporary:
         temporary.touch()
     assert set(tmp_path.iterdir()) == {path, mine, foreign, *others}

@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   if (!data.rows.length) return;
-  const STEP = 50;
+  const STEP = 50, LISTED = 50;
   const byId = (id) => document.getElementById(id);
   const body = document.querySelector("#rows tbody");
   const controls = {};
@@ -10,8 +10,14 @@
   const pictures = data.pictures || {};
   const withPictures = Object.keys(pictures).length > 0;
   const key = "skclean-decisions-" + data.report;
+  // "accept", "reject", or "other:" and the name of a class.
   const decisions = new Map();
+  const OTHER = "other:";
   const undone = [];
+  const choice = (value) => (value && value.startsWith(OTHER) ? "other" : value);
+  // An input holds no line breaks.
+  const typed = new Map(data.classes.map((name) => [name.replace(/[\r\n]/g, ""), name]));
+  const known = (value) => ["accept", "reject"].includes(value) || (choice(value) === "other" && data.classes.includes(value.slice(OTHER.length)));
   let view = [], shown = STEP, backwards = false, current = -1, unsaved = false;
 
   // Decisions, kept by the browser where it lets us.
@@ -23,7 +29,7 @@
     storage.removeItem(key + "-test");
     const kept = JSON.parse(storage.getItem(key) || "{}");
     for (const [i, value] of Object.entries(kept || {})) {
-      if (data.rows[i] && (value === "accept" || value === "reject")) decisions.set(Number(i), value);
+      if (data.rows[i] && known(value)) decisions.set(Number(i), value);
     }
   } catch (error) {
     if (!(error instanceof SyntaxError)) refused();
@@ -71,6 +77,20 @@
     say((taken ? "Taken back" : value === "accept" ? "Accepted" : "Rejected") + ": row " + data.rows[i].id);
   }
 
+  // What is suggested or given is accepted or rejected; an empty name takes another label back.
+  function relabel(i, name) {
+    const row = data.rows[i];
+    const value = !name ? undefined : name === label(row.s) ? "accept" : name === label(row.g) ? "reject" : OTHER + name;
+    if (value === decisions.get(i) || (!name && choice(decisions.get(i)) !== "other")) return paint(i);
+    change([[i, value]]);
+    say(name ? "Label of row " + row.id + " becomes " + name : "Taken back: row " + row.id);
+  }
+
+  function final(i) {
+    const value = decisions.get(i), row = data.rows[i];
+    return choice(value) === "other" ? value.slice(OTHER.length) : label(value === "accept" ? row.s : row.g);
+  }
+
   function undo() {
     const before = undone.pop();
     if (!before) return;
@@ -107,7 +127,7 @@
       if (sought && !words[i].includes(sought)) return;
       if (place && row.g !== Number(place) && row.s !== Number(place)) return;
       if (status && row.st !== Number(status)) return;
-      if (decision && (decisions.get(i) || "open") !== decision) return;
+      if (decision && (choice(decisions.get(i)) || "open") !== decision) return;
       view.push(i);
     });
     view.sort((a, b) => (backwards ? -1 : 1) * order(a, b) || a - b);
@@ -175,7 +195,7 @@
     const bar = make("div", "meter"), part = make("i");
     part.style.width = 100 * value + "%";
     bar.append(part);
-    return [make("span", "", share(value)), bar];
+    return [make("span", "", data.ranking ? value.toFixed(3) : share(value)), bar];
   }
 
   const share = (value) =>
@@ -233,7 +253,28 @@
       button.addEventListener("click", () => decide(i, value));
       box.append(button);
     }
+    if (data.classes.length) box.append(chooser(i));
     return cell("", box);
+  }
+
+  // All classes, to choose one that was not suggested: a list, or an input where they are many.
+  function chooser(i) {
+    const few = data.classes.length <= LISTED, field = make(few ? "select" : "input", "other");
+    field.setAttribute("aria-label", "Another label for row " + data.rows[i].id);
+    if (few) {
+      options(field, [["", "Other…"], ...data.classes.map((name, k) => [k, name])]);
+      field.addEventListener("change", () => relabel(i, field.value && data.classes[field.value]));
+      return field;
+    }
+    field.placeholder = "Other…";
+    field.setAttribute("list", "classes");
+    field.addEventListener("change", () => {
+      const name = field.value ? typed.get(field.value) : "";
+      field.setCustomValidity(name === undefined ? "No class has this name." : "");
+      if (name === undefined) field.reportValidity();
+      else relabel(i, name);
+    });
+    return field;
   }
 
   function line(i) {
@@ -250,7 +291,7 @@
     tr.append(
       itemCell(row),
       cell("Given → suggested", tag(row.g, "old", "no label"), arrow, suggested, sure),
-      cell("Given label is right", ...meter(row.p)),
+      cell(data.ranking ? "Score of the given label" : "Given label is right", ...meter(row.p)),
       cell("Why", status, make("div", "small", row.why)),
       nearCell(row),
       decisionCell(i)
@@ -262,9 +303,13 @@
   function paint(i) {
     const tr = body.querySelector('tr[data-i="' + i + '"]');
     if (!tr) return;
-    const value = decisions.get(i);
-    tr.classList.toggle("accept", value === "accept");
-    tr.classList.toggle("reject", value === "reject");
+    const value = choice(decisions.get(i)), field = tr.querySelector(".decide .other");
+    for (const one of ["accept", "reject", "other"]) tr.classList.toggle(one, value === one);
+    if (field) {
+      const name = value === "other" ? final(i) : "";
+      field.value = field.localName === "input" ? name.replace(/[\r\n]/g, "") : name && data.classes.indexOf(name);
+      field.title = name;
+    }
     for (const button of tr.querySelectorAll(".decide button")) {
       button.setAttribute("aria-pressed", String(button.classList.contains(value)));
     }
@@ -287,10 +332,10 @@
   const undecided = () => view.filter((i) => !decisions.has(i) && decidable(i, "accept"));
 
   function tally() {
-    let accepted = 0;
-    for (const value of decisions.values()) accepted += value === "accept";
+    const count = { accept: 0, reject: 0, other: 0 };
+    for (const value of decisions.values()) count[choice(value)] += 1;
     byId("progress").textContent =
-      accepted + " accepted · " + (decisions.size - accepted) + " rejected · " + (data.rows.length - decisions.size) + " open";
+      count.accept + " accepted · " + count.reject + " rejected · " + (count.other ? count.other + " other · " : "") + (data.rows.length - decisions.size) + " open";
     const open = undecided().length;
     byId("accept-all").textContent = "Accept " + (view.length < data.rows.length ? open + " filtered" : "all " + open);
     byId("accept-all").disabled = !open;
@@ -307,8 +352,7 @@
     data.rows.forEach((row, i) => {
       const value = decisions.get(i);
       if (!value) return;
-      const final = label(value === "accept" ? row.s : row.g);
-      lines.push([row.id, label(row.g), label(row.s), value, final].map(quoted).join(","));
+      lines.push([row.id, label(row.g), label(row.s), choice(value), final(i)].map(quoted).join(","));
     });
     return lines.join("\r\n") + "\r\n";
   }
@@ -342,6 +386,7 @@
   document.addEventListener("keydown", (event) => {
     const busy = event.target.closest("input, select, textarea");
     if (event.key === "Escape" && event.target === controls.search) event.target.blur();
+    if (event.key === "Escape" && event.target.matches(".decide .other")) event.target.closest("tr").focus();
     if (busy || event.ctrlKey || event.metaKey || event.altKey || !byId("shortcuts").checked) return;
     const at = view[current];
     const acts = {
@@ -349,6 +394,7 @@
       k: () => go(-1),
       a: () => at !== undefined && decide(at, "accept"),
       r: () => at !== undefined && decide(at, "reject"),
+      o: () => body.children[current]?.querySelector(".decide .other")?.focus(),
       u: undo,
       "/": () => controls.search.focus(),
     };
@@ -373,6 +419,7 @@
   options(controls["class-filter"], classes.sort((a, b) => collator.compare(a[1], b[1])));
   const statuses = [...new Set(data.rows.map((row) => row.st))].sort();
   options(controls["status-filter"], statuses.map((st) => [st, data.statuses[st]]));
+  if (data.classes.length > LISTED) options(byId("classes"), [...typed.keys()].map((name) => [name, ""]));
 
   controls.search.addEventListener("input", filter);
   for (const id of ["class-filter", "status-filter", "decision-filter"]) controls[id].addEventListener("change", filter);
