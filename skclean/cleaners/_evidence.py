@@ -1,15 +1,19 @@
 """What cleaners share whose evidence comes from a classifier."""
 
+import warnings
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 from skclean._array import array_namespace, is_numpy, take_rows
+from skclean._blocks import on_host
 from skclean._validation import HasMethods, Interval, StrOptions
 from skclean.base import BaseCleaner
+from skclean.decision.status import judged_status
 from skclean.evidence.fit import fit_evidence
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
+from skclean.exceptions import NothingToSeparateWarning
 
 
 class EvidenceCleaner(BaseCleaner):
@@ -80,6 +84,27 @@ class EvidenceCleaner(BaseCleaner):
             n_jobs=self.n_jobs,
             name=type(self).__name__,
             **targets,
+        )
+
+    def _withhold(self, samples: Any, proba: Any, clean: np.ndarray, threshold: float) -> Any:
+        """The container with class probabilities, its labels of no greater `clean` withheld."""
+        given, trusted = samples._given_codes(), samples.trusted
+        clean[given < 0] = np.nan
+        if trusted is not None:
+            clean[trusted] = 1
+        return samples.with_labels(
+            proba=on_host(proba),
+            status=judged_status(clean, given, trusted, threshold),
+            clean_proba=clean,
+            right_proba=None,
+        )
+
+    def _warn_inseparable(self, stacklevel):
+        warnings.warn(
+            f"{type(self).__name__}: one Gaussian explains the losses as well as two, so there "
+            "is nothing to separate; every label is kept.",
+            NothingToSeparateWarning,
+            stacklevel=stacklevel,
         )
 
     def _check_assessed(self, given: Any, proba: Any) -> np.ndarray:

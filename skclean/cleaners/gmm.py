@@ -1,12 +1,8 @@
 """GMMCleaner: the rule of REED and DivideMix."""
 
-import warnings
-
 import numpy as np
 
 from skclean._array import take_rows
-from skclean._blocks import on_host
-from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.loss_mixture import (
     LossMixture,
@@ -15,7 +11,6 @@ from skclean.decision.loss_mixture import (
     fit_loss_mixture,
 )
 from skclean.decision.summary import refined_transition
-from skclean.exceptions import NothingToSeparateWarning
 
 
 class GMMCleaner(EvidenceCleaner):
@@ -124,12 +119,7 @@ class GMMCleaner(EvidenceCleaner):
     def _fit_mixture(self, loss, given) -> tuple[LossMixture, np.ndarray]:
         mixture = fit_loss_mixture(loss, given, self.class_aware)
         if not mixture.separated:
-            warnings.warn(
-                f"{type(self).__name__}: one Gaussian explains the losses as well as two, so there "
-                "is nothing to separate; every label is kept.",
-                NothingToSeparateWarning,
-                stacklevel=3,
-            )
+            self._warn_inseparable(4)
         return mixture, mixture.clean_proba(loss, given)
 
     def _fit_samples(self, samples, groups):
@@ -147,22 +137,15 @@ class GMMCleaner(EvidenceCleaner):
 
     def _transform_samples(self, samples):
         scores = self.evidence_.predict(samples, type(self).__name__)
-        return self._purify(samples, self.evidence_.proba(scores), new=True)
+        return self._purify(samples, self.evidence_.proba(scores))
 
-    def _purify(self, samples, proba, new=False):
+    def _purify(self, samples, proba):
         """Verdicts by the fitted mixture."""
-        n = proba.shape[0]
         given = samples._given_codes()
-        clean, rows = np.full(n, np.nan), np.flatnonzero(given >= 0)
+        clean, rows = np.full(len(given), np.nan), np.flatnonzero(given >= 0)
         if len(rows):
             clean[rows] = self.mixture_.clean_proba(*_losses(proba, given))
-        status = np.full(n, PREDICTED if new else UNKNOWN, dtype=np.int8)
-        status[rows] = np.where(clean[rows] > self.threshold_, KEPT, UNKNOWN)
-        if samples.trusted is not None:
-            clean[samples.trusted], status[samples.trusted] = 1, TRUSTED
-        return samples.with_labels(
-            proba=on_host(proba), status=status, clean_proba=clean, right_proba=None
-        )
+        return self._withhold(samples, proba, clean, self.threshold_)
 
 
 def _losses(proba, given):

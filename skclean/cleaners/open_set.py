@@ -6,9 +6,15 @@ import numpy as np
 
 from skclean._array import array_namespace, to_numpy
 from skclean._blocks import best_class, map_rows, on_host, own_column
-from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
+from skclean._fields import UNKNOWN
 from skclean.cleaners._evidence import EvidenceCleaner
-from skclean.decision.open_set import fit_open_set, lowest_quarter
+from skclean.decision.open_set import (
+    FEW_CLASSES,
+    fit_open_set,
+    lowest_expected,
+    lowest_quarter,
+)
+from skclean.decision.status import judged_status
 from skclean.evidence.gaussian import fit_shared_gaussian
 
 _TINY = 1e-12
@@ -27,9 +33,9 @@ class OpenSetFilter(EvidenceCleaner):
     Labels, statuses and probabilities of an earlier step are kept, but for the rows that turn
     unknown. A cleaner judges all given labels anew, so put this step behind the cleaner and the
     relabeler, directly before the classifier; alone it flags rows from elsewhere, not wrong labels.
-    With few classes, rows between two of them look like rows from elsewhere whose labels are
-    random. Rows from elsewhere whose labels follow from their features are a part of the class,
-    for all that can be seen.
+    With two or three classes, rows between two of them are not taken for rows from elsewhere, so
+    that rows from elsewhere which lie there are not found. Rows from elsewhere whose labels follow
+    from their features are a part of the class, for all that can be seen.
 
     Parameters
     ----------
@@ -152,7 +158,12 @@ class OpenSetFilter(EvidenceCleaner):
         if samples.trusted is not None and not samples.trusted[judged].all():
             judged = judged & ~samples.trusted
         low, mass = lowest_quarter(evidence.scores, np.maximum(given, 0), self._share)
-        self.model_ = fit_open_set(signals[judged], low[judged], mass[judged])
+        expected = np.zeros(len(given))
+        if len(counts) <= FEW_CLASSES:
+            to_class = self.gaussian_.class_distances(samples.features, given)
+            rows = np.maximum(given, 0)
+            expected = lowest_expected(to_class, evidence.scores, rows, self._share)
+        self.model_ = fit_open_set(signals[judged], low[judged], mass[judged], expected[judged])
         inside = self._in_distribution(signals, proba, given)
         purified = self._filter(samples, proba, inside)
         self.in_distribution_proba_ = purified.in_distribution_proba
@@ -192,10 +203,7 @@ class OpenSetFilter(EvidenceCleaner):
             soft = samples.proba
         codes = np.where(codes < 0, best_class(soft), codes)
         if samples.status_codes is None:
-            status = np.where(codes == given, KEPT, CORRECTED).astype(np.int8)
-            status[given < 0] = PREDICTED
-            if samples.trusted is not None:
-                status[samples.trusted] = TRUSTED
+            status = judged_status(codes == given, given, samples.trusted, 0.5, codes)
         else:
             status = samples.status_codes.copy()
         outside = inside <= self.threshold

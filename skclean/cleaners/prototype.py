@@ -1,6 +1,5 @@
 """PrototypeCleaner: the class prototypes of CPC."""
 
-import warnings
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -11,32 +10,22 @@ from sklearn.utils import check_random_state
 from skclean._array import (
     array_namespace,
     beside,
-    cast_like,
     detached,
-    from_numpy,
     take_rows,
-    to_numpy,
 )
-from skclean._blocks import all_finite, map_rows, own_column
-from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
+from skclean._blocks import all_finite, map_rows
 from skclean._validation import Interval, StrOptions
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.loss_mixture import LossMixture, effective_threshold, fit_loss_mixture
-from skclean.evidence.prototype import (
+from skclean.evidence.prototype import calibrate, fit_embedding, init_prototypes
+from skclean.evidence.prototype_training import (
     MAX_WEIGHT,
-    Prototypes,
-    calibrate,
+    class_prior,
     confident_rows,
-    fit_embedding,
-    init_prototypes,
+    loss_of_given,
     pair_weights,
     train_prototypes,
 )
-from skclean.exceptions import NothingToSeparateWarning
-from skclean.linalg.softmax import softmax
-
-#: Given labels of at least this share of the greatest perplexity count as of balanced classes.
-_BALANCED = 0.8
 
 
 class PrototypeCleaner(EvidenceCleaner):
@@ -262,11 +251,7 @@ class PrototypeCleaner(EvidenceCleaner):
         known = proba if len(rows) == len(given) else take_rows(proba, rows)
         share = np.bincount(codes, minlength=n_classes) / len(codes)
         paper = self.objective == "paper"
-        prior = None
-        if self._frees_prior(share):
-            xp = array_namespace(known)
-            mean = to_numpy(xp.sum(known, axis=0, dtype=xp.float64)) / len(codes)
-            prior = np.maximum(mean, 1e-6)
+        prior = class_prior(known, share, "given" if paper else self.class_prior)
         mixture, clean = self._divide(loss_of_given(known, codes, prior), codes)
         if trusted is not None:
             clean[trusted[rows]] = 1
@@ -289,11 +274,8 @@ class PrototypeCleaner(EvidenceCleaner):
         # All scores start at 1 / C, so that many classes do not make large steps.
         offset = 0.0 if paper else -float(np.log(n_classes))
         model = init_prototypes(
-            embedding, n_classes, self.n_components, self.hidden_units, offset, rng
+            embedding, n_classes, self.n_components, self.hidden_units, offset, rng, start
         )
-        if start is not None and _shapes(start.params) == _shapes(model.params):
-            params = [cast_like(to_numpy(x), y) for x, y in zip(start.params, model.params)]
-            model = replace(model, params=params)
         model, n_steps = train_prototypes(
             model,
             features,
@@ -317,13 +299,6 @@ class PrototypeCleaner(EvidenceCleaner):
             model = replace(model, slope=slope, intercept=intercept)
         return model, mixture, n_steps
 
-    def _frees_prior(self, share):
-        if self.objective == "paper" or self.class_prior == "given":
-            return False
-        held = share[share > 0]
-        perplexity = np.exp(-np.sum(held * np.log(held)))
-        return self.class_prior == "uniform" or perplexity >= _BALANCED * len(share)
-
     def _divide(self, loss, given) -> tuple[LossMixture, np.ndarray]:
         """The loss mixture and its posteriors of the small losses."""
         mixture = fit_loss_mixture(loss, given, self.class_aware)
@@ -331,12 +306,7 @@ class PrototypeCleaner(EvidenceCleaner):
             two = {k: m for k, m in mixture.by_class.items() if m.n_components == 2}
             mixture = replace(mixture, by_class=two)
         if not mixture.separated:
-            warnings.warn(
-                f"{type(self).__name__}: one Gaussian explains the losses as well as two, so there "
-                "is nothing to separate; every label is kept.",
-                NothingToSeparateWarning,
-                stacklevel=6,
-            )
+            self._warn_inseparable(7)
         return mixture, mixture.clean_proba(loss, given)
 
     _in_passes = False
@@ -354,7 +324,7 @@ class PrototypeCleaner(EvidenceCleaner):
     def _transform_samples(self, samples):
         scores = self.evidence_.predict(samples, type(self).__name__)
         like = self.model_.embedding.center
-        return self._purify(samples, beside(self._evidence_proba(scores), like), new=True)
+        return self._purify(samples, beside(self._evidence_proba(scores), like))
 
     def _evidence_proba(self, scores):
         """Class probabilities of the evidence, float32, where its scores are."""
@@ -365,58 +335,9 @@ class PrototypeCleaner(EvidenceCleaner):
 
         return map_rows(proba, scores)
 
-    def _purify(self, samples, proba, new=False):
+    def _purify(self, samples, proba):
         """Verdicts by the trained prototypes."""
-        n = len(samples)
         features = beside(samples.features, proba)
-        given = samples._given_codes()
-        clean = self.model_.clean_proba(features, proba, given)
-        status = np.full(n, PREDICTED if new else UNKNOWN, dtype=np.int8)
-        judged = given >= 0
-        status[judged] = np.where(clean[judged] > self.threshold, KEPT, UNKNOWN)
-        if samples.trusted is not None:
-            clean[samples.trusted], status[samples.trusted] = 1, TRUSTED
-        together = _together(self.model_, features, proba)
-        return samples.with_labels(
-            proba=together, status=status, clean_proba=clean, right_proba=None
-        )
-
-
-def loss_of_given(proba: Any, given: np.ndarray, prior: np.ndarray | None = None) -> np.ndarray:
-    """-log p_given of each row, p first freed of a class prior: p_k / prior_k, normalised.
-
-    Parameters
-    ----------
-    proba : array of shape (n, C)
-    given : ndarray of shape (n,), int64
-    prior : ndarray of shape (C,) or None
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-    """
-    prior = np.ones(1) if prior is None else prior
-
-    def loss(proba, given):
-        xp = array_namespace(proba)
-        part = xp.astype(proba, xp.float64) / xp.astype(from_numpy(prior, proba), xp.float64)
-        chosen = own_column(part, given) / xp.sum(part, axis=1)
-        return to_numpy(-xp.log(xp.clip(chosen, 1e-12, None)))
-
-    return map_rows(loss, proba, given)
-
-
-def _together(model: Prototypes, features, proba):
-    """Normalised geometric mean of the evidence and the softmax of the prototypes, (n, C)."""
-
-    def together(features, proba):
-        scores, xp = model.raw_scores(features, proba), array_namespace(proba)
-        # The softmax of the sum of the halved logarithms; what normalises each of them cancels.
-        both = softmax((scores + xp.log(xp.clip(proba, 1e-12, None))) / 2, axis=1)
-        return to_numpy(both).astype(np.float32, copy=False)
-
-    return map_rows(together, features, proba)
-
-
-def _shapes(params):
-    return [tuple(x.shape) for x in params]
+        clean = self.model_.clean_proba(features, proba, samples._given_codes())
+        together = self.model_.class_proba(features, proba)
+        return self._withhold(samples, together, clean, self.threshold)

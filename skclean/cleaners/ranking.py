@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skclean._array import array_namespace, cast_like, take_rows
-from skclean._blocks import few_rows, map_rows, on_host
-from skclean._fields import KEPT, PREDICTED, TRUSTED, UNKNOWN
+from skclean._array import take_rows
+from skclean._blocks import few_rows, map_rows
 from skclean._validation import Interval
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.transition import fit_transition
@@ -41,11 +40,11 @@ class RankingCleaner(EvidenceCleaner):
         Least share of the rows of a given class that is kept, as far as predictions agree. Rows of
         the same probability as the last one kept are kept too.
     calibrate : bool, default=True
-        Whether the ranking goes by the probability that a row of such scores is given the label,
-        by the model of `TransitionCleaner`, as a well-fitted network would tell it. False ranks by
-        the probabilities of the evidence, whose one temperature makes a class that is often
-        mistaken for another look sure of it; so it is where the evidence tells nothing of the
-        labels, as the model then finds every row alike.
+        Whether the ranking goes by the probability that a row of such scores is of the class and
+        labelled so, by the model of `TransitionCleaner`; the prediction is its likeliest class.
+        False ranks by the probabilities of the evidence, as in the paper, whose one temperature
+        makes a class that is often mistaken for another look sure of it; so it is where the
+        evidence tells nothing of the labels, as the model then finds every row alike.
     estimator : classifier with predict_proba, or None, default=None
         The evidence. None takes the probabilities of the container where it has some, else
         `LeaveOneOutRidge`.
@@ -175,9 +174,9 @@ class RankingCleaner(EvidenceCleaner):
         proba = self.evidence_.proba(scores)
         given = samples._given_codes()
         own, share = _agreement(self.model_, scores, proba, given)
-        return self._purify(samples, scores, proba, own, share, new=True)
+        return self._purify(samples, scores, proba, own, share)
 
-    def _purify(self, samples: Any, scores: Any, proba: Any, own, share, new: bool = False) -> Any:
+    def _purify(self, samples: Any, scores: Any, proba: Any, own, share) -> Any:
         """Verdicts by the cutoffs, or by the judges where there are some."""
         given = samples._given_codes()
         clean = rank_proba(own, share, self.cutoffs_[given])
@@ -185,15 +184,7 @@ class RankingCleaner(EvidenceCleaner):
             judged = self.judges_.clean_proba(samples.features, scores, np.maximum(given, 0))
             # Judges that never saw a class do not know its rows under the label of another.
             clean = judged if self.judges_.judged.all() else np.fmin(judged, clean)
-        clean[given < 0] = np.nan
-        status = np.where(clean > 0.5, KEPT, UNKNOWN).astype(np.int8)
-        if new:
-            status[given < 0] = PREDICTED
-        if samples.trusted is not None:
-            clean[samples.trusted], status[samples.trusted] = 1, TRUSTED
-        return samples.with_labels(
-            proba=on_host(proba), status=status, clean_proba=clean, right_proba=None
-        )
+        return self._withhold(samples, proba, clean, 0.5)
 
 
 def _fit_model(scores, given, trusted=None):
@@ -208,14 +199,9 @@ def _fit_model(scores, given, trusted=None):
 
 
 def _agreement(model, scores, proba, given):
-    """`agreement` with P(given = k | scores) = sum_y q_y T_yk, or with `proba` without a model."""
+    """`agreement` with `proba`, or with the q of a model: then P(true = given = k) = q_k T_kk."""
     given = np.maximum(given, 0)
     if model is None:
         return agreement(proba, given)
-
-    def both(scores, given):
-        clean = model.class_proba(scores)
-        likely = array_namespace(clean).matmul(clean, cast_like(model.transition, clean))
-        return agreement(likely, given)
-
-    return map_rows(both, scores, given)
+    own, share = map_rows(lambda s, k: agreement(model.class_proba(s), k), scores, given)
+    return own * np.diag(model.transition)[given], share

@@ -4,9 +4,11 @@ A row of a known class, however hard, has a given label that its scores rank hig
 wrong by chance. The label of a row from elsewhere is unrelated to its scores. With a row's share m
 of labels in the lowest quarter of its scores, and t whether its own given label is there,
 
-    p(t | row) = m (nu + (1 - nu) pi(row)),    pi = sigmoid(bias - weights^T typicality),
+    p(t | row) = pi m + (1 - pi) ((1 - nu) e + nu m),    pi = sigmoid(bias - weights^T typicality),
 
-nu is the share of random labels that shows in typical rows too and pi the probability that the
+e is the probability that the right label is there, next to none but with two or three classes, of
+which the lowest is the right one of many a row between two of them: see `lowest_expected`. nu is
+the share of random labels that shows in typical rows too and pi the probability that the
 row is from elsewhere: Storey's estimate of the share of true null hypotheses, the labels' ranks
 for p-values, as a function of the row.
 """
@@ -16,11 +18,15 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from skclean._array import array_namespace, cast_like, from_numpy, to_numpy
 from skclean._blocks import map_rows
 
+#: With more classes, those of the lowest quarter of a row's scores are never its own.
+FEW_CLASSES = 3
+#: The temperature of `lowest_expected` is chosen on so many rows.
+_MAX_ROWS = 10_000
 #: Standardised signals are clipped to this, so that one row far out does not decide the fit.
 _MOST = 10.0
 _TINY = 1e-12
@@ -116,7 +122,47 @@ def lowest_quarter(
     return map_rows(judge, scores, given)
 
 
-def fit_open_set(signals: np.ndarray, low: np.ndarray, mass: np.ndarray) -> OpenSetModel:
+def lowest_expected(
+    distances: np.ndarray, scores: Any, given: np.ndarray, share: np.ndarray
+) -> np.ndarray:
+    """Probability that the label of lowest score is the right one, by Gaussians of the classes.
+
+    p_k ~ share_k exp(-temperature D_k / 2). The temperature, which distances of few rows in many
+    dimensions need, is the likeliest of given labels of which some share is random.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n, C)
+        Squared Mahalanobis distances D, without a row's own part in the fit.
+    scores : array of shape (n, C)
+    given : ndarray of shape (n,), int64
+        None missing.
+    share : ndarray of shape (C,)
+        Share of each label in the data.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+    """
+    distances, log_share = np.minimum(distances, 1e30), np.log(np.maximum(share, _TINY))
+    rows = slice(None, None, -(-len(given) // _MAX_ROWS) or 1)
+    some, codes = distances[rows], given[rows]
+    random = np.linspace(0, 0.8, 17)
+
+    def log_likelihood(temperature):
+        own = softmax(log_share - temperature * some / 2, axis=1)[np.arange(len(codes)), codes]
+        mixed = [(1 - nu) * own + nu * share[codes] for nu in random]
+        return max(np.log(np.maximum(p, _TINY)).sum() for p in mixed)
+
+    temperature = max(np.logspace(0, -1.3, 9), key=log_likelihood)
+    proba = softmax(log_share - temperature * distances / 2, axis=1)
+    lowest = map_rows(lambda s: to_numpy(array_namespace(s).argmin(s, axis=1)), scores)
+    return proba[np.arange(len(given)), lowest]
+
+
+def fit_open_set(
+    signals: np.ndarray, low: np.ndarray, mass: np.ndarray, expected: np.ndarray | float = 0.0
+) -> OpenSetModel:
     """Maximum likelihood of `low` over noise, bias and weights, with weak normal priors.
 
     Parameters
@@ -125,6 +171,8 @@ def fit_open_set(signals: np.ndarray, low: np.ndarray, mass: np.ndarray) -> Open
         Each the greater the more typical the row is of a class.
     low, mass
         Of `lowest_quarter`.
+    expected : ndarray of shape (n,), or 0
+        Of `lowest_expected`, for two or three classes.
 
     Returns
     -------
@@ -139,7 +187,7 @@ def fit_open_set(signals: np.ndarray, low: np.ndarray, mass: np.ndarray) -> Open
         minimize(
             open_set_loss,
             [-3, bias, *np.full(F.shape[1], 2 / F.shape[1])],
-            (F, low, mass),
+            (F, low, mass, expected),
             jac=True,
             method="L-BFGS-B",
             bounds=bounds,
@@ -153,7 +201,11 @@ def fit_open_set(signals: np.ndarray, low: np.ndarray, mass: np.ndarray) -> Open
 
 
 def open_set_loss(
-    theta: np.ndarray, F: np.ndarray, low: np.ndarray, mass: np.ndarray
+    theta: np.ndarray,
+    F: np.ndarray,
+    low: np.ndarray,
+    mass: np.ndarray,
+    expected: np.ndarray | float = 0.0,
 ) -> tuple[float, np.ndarray]:
     """Penalised negative log-likelihood per row, and its gradient.
 
@@ -163,12 +215,13 @@ def open_set_loss(
         logit nu, bias and weights.
     F : ndarray of shape (n, k)
         Standardised signals.
-    low, mass
-        Of `lowest_quarter`.
+    low, mass, expected
+        Of `lowest_quarter` and `lowest_expected`.
     """
     nu, pi = expit(theta[0]), expit(theta[1] - F @ theta[2:])
-    p = np.clip(mass * (nu + (1 - nu) * pi), _TINY, 1 - _TINY)
-    slope = np.where(low, 1 / p, -1 / (1 - p)) * mass
+    p = mass + (1 - pi) * (1 - nu) * (expected - mass)
+    p = np.clip(p, _TINY, 1 - _TINY)
+    slope = np.where(low, 1 / p, -1 / (1 - p)) * (mass - expected)
     by_logit = slope * (1 - nu) * pi * (1 - pi)
     gradient = -np.concatenate(
         [

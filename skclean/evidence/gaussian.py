@@ -65,6 +65,19 @@ class SharedGaussian:
         .. [1] Ren et al., "A Simple Fix to Mahalanobis Distance for Improving Near-OOD Detection",
            2021.
         """
+
+        def compare(to_class, to_all):
+            nearest = to_class.min(axis=1)
+            return nearest, nearest - to_all
+
+        return self._distances(X, codes, compare)
+
+    def class_distances(self, X: Any, codes: np.ndarray | None = None) -> np.ndarray:
+        """The D_c of `distances`, shape (n, C), float64; infinite where a class has no row left."""
+        return self._distances(X, codes, lambda to_class, to_all: to_class)
+
+    def _distances(self, X, codes, judge):
+        """What `judge` makes of the distances (b, C) to the classes and (b,) to all."""
         codes = np.full(X.shape[0], -1) if codes is None else codes
         between = _squares(self.means)
         between = between[:, None] + between - 2 * self.means @ self.means.T
@@ -77,8 +90,7 @@ class SharedGaussian:
             to_class[:, self.counts == 0] = np.inf
             known = np.flatnonzero(codes >= 0)
             self._leave_out(to_class, to_all, known, codes[known], between)
-            nearest = to_class.min(axis=1)
-            return nearest, nearest - to_all
+            return judge(to_class, to_all)
 
         return map_rows(distances, X, codes)
 

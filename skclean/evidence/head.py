@@ -20,6 +20,9 @@ from skclean.linalg.feature_map import linear_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
 from skclean.linalg.softmax import softmax
 
+#: Times the median size of the features that one of them may have.
+_LARGEST = 10.0
+
 
 def init_head(
     n_features: int, n_classes: int, hidden: int | None, rng: np.random.RandomState, like: Any
@@ -136,19 +139,20 @@ def cross_entropy_gradient(params: list[Any], X: Any, targets: Any, weight: Any)
 class FeatureScale:
     """x -> unit (x - center) / spread as float32, so that the unit of the features is no matter.
 
-    One spread for all features: their relative sizes tell which of them matter.
+    One spread for all features, as their relative sizes tell which of them matter; a greater one
+    for features that are far larger than most, which would leave nothing of the others.
 
     Attributes
     ----------
     center : array of shape (d,)
-    spread : float
-        Root mean square of a centred feature.
+    spread : array of shape (d,)
+        Root mean square of all centred features, times `column_limits`.
     unit : float
         Root mean square of a feature that comes out.
     """
 
     center: Any
-    spread: float
+    spread: Any
     unit: float
 
     def __call__(self, X: Any) -> Any:
@@ -168,11 +172,33 @@ def fit_scale(X: Any, norm: float) -> FeatureScale:
 
     def energy(X):
         xp = array_namespace(X)
-        return (xp.sum(xp.astype(X - center, xp.float64) ** 2),)
+        return (xp.sum(xp.astype(X - center, xp.float64) ** 2, axis=0),)
 
-    total = float(sum_blocks(energy, X)[0])
-    spread = (total / (X.shape[0] * X.shape[1])) ** 0.5 or 1.0
-    return FeatureScale(center, spread, (norm / X.shape[1]) ** 0.5)
+    columns = (to_numpy(sum_blocks(energy, X)[0]) / X.shape[0]) ** 0.5
+    limits = column_limits(columns)
+    spread = limits * (np.mean((columns / limits) ** 2) ** 0.5 or 1.0)
+    return FeatureScale(center, cast_like(spread, center), (norm / X.shape[1]) ** 0.5)
+
+
+def column_limits(columns: np.ndarray) -> np.ndarray:
+    """Divisors that leave no feature more than ten times as large as the median one.
+
+    The leading components of embeddings are smaller than that, features of different units are not.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (d,)
+        Root mean square of each centred feature; zeros do not count in the median.
+
+    Returns
+    -------
+    ndarray of shape (d,)
+        At least 1.
+    """
+    varied = columns[columns > 0]
+    if not len(varied):
+        return np.ones(len(columns))
+    return np.maximum(columns / (_LARGEST * np.median(varied)), 1)
 
 
 @dataclass

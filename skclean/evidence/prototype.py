@@ -1,34 +1,20 @@
-"""Class prototypes under the supervision of a loss mixture: the kernels of CPC."""
+"""Class prototypes and the projector before them: the model of CPC."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
-from skclean._array import (
-    array_namespace,
-    beside,
-    device,
-    from_numpy,
-    take_rows,
-    to_numpy,
-)
+from skclean._array import array_namespace, cast_like, from_numpy, to_numpy
 from skclean._blocks import map_rows, own_column, sum_blocks
 from skclean.evidence.fit import log_proba
-from skclean.linalg.optim import Momentum, batches
+from skclean.evidence.head import column_limits
+from skclean.linalg.softmax import softmax
 
 #: Root mean square length that each part of the embedded rows is brought to.
 _LENGTH = 10.0
-#: No row weighs more than this many times the average one, so that no single row makes a step.
-MAX_WEIGHT = 10.0
-#: Longer gradients are shortened to this: a hidden layer diverges else where features are few.
-_MAX_GRADIENT = 2.0
-#: Steps of one training end here, however many rows there are.
-_MAX_STEPS = 2000
-#: At least so many batches an epoch, by smaller batches where rows are few.
-_MIN_BATCHES = 32
 
 
 @dataclass
@@ -36,19 +22,19 @@ class Embedding:
     """Rows as the projector sees them: centred features beside centred log-probabilities.
 
     Each part is brought to one root mean square length, so that neither unit nor offset of the
-    features matters.
+    features matters; features that are far larger than most are brought down to `column_limits`.
 
     Attributes
     ----------
     center : array of shape (d,), float64
-    scale : float
+    scale : array of shape (d,), float64
     proba_center : array of shape (C,), float64, or None
         None leaves the probabilities out.
     proba_scale : float
     """
 
     center: Any
-    scale: float
+    scale: Any
     proba_center: Any = None
     proba_scale: float = 1.0
 
@@ -64,10 +50,13 @@ class Embedding:
 
 def fit_embedding(features: Any, proba: Any = None) -> Embedding:
     """Centre and scale of features (n, d) and, if given, of log-probabilities (n, C)."""
-    center, scale = _moments(features, lambda part: part)
+    center, squares, floor = _moments(features, lambda part: part)
+    limits = column_limits(np.sqrt(squares))
+    scale = cast_like(_scale(squares / limits**2, floor) / limits, center)
     if proba is None:
         return Embedding(center, scale)
-    return Embedding(center, scale, *_moments(proba, log_proba))
+    proba_center, squares, floor = _moments(proba, log_proba)
+    return Embedding(center, scale, proba_center, _scale(squares, floor))
 
 
 @dataclass
@@ -120,7 +109,18 @@ class Prototypes:
     def clean_proba(self, features: Any, proba: Any, given: np.ndarray) -> np.ndarray:
         """Score sigmoid(z_given) of each row, shape (n,); NaN where `given` is -1."""
         z = self.slope * self.given_scores(features, proba, given) + self.intercept
-        return np.where(given < 0, np.nan, _sigmoid(z, np))
+        return np.where(given < 0, np.nan, sigmoid(z, np))
+
+    def class_proba(self, features: Any, proba: Any) -> np.ndarray:
+        """Normalised geometric mean of `proba` and the softmax of the scores, (n, C), float32."""
+
+        def together(features, proba):
+            scores, xp = self.raw_scores(features, proba), array_namespace(proba)
+            # The softmax of the sum of the halved logarithms; what normalises each of them cancels.
+            both = softmax((scores + xp.log(xp.clip(proba, 1e-12, None))) / 2, axis=1)
+            return to_numpy(both).astype(np.float32, copy=False)
+
+        return map_rows(together, features, proba)
 
 
 def init_prototypes(
@@ -130,6 +130,7 @@ def init_prototypes(
     hidden_units: int | None,
     offset: float,
     rng: np.random.RandomState,
+    start: Prototypes | None = None,
 ) -> Prototypes:
     """Random projector and prototypes; biases are zero.
 
@@ -142,6 +143,8 @@ def init_prototypes(
         Rectified linear units between the rows and the projection; None projects linearly.
     offset : float
     rng : numpy.random.RandomState
+    start : Prototypes or None
+        Whose parameters are taken where they are of the same shapes.
     """
     width = embedding.center.shape[0]
     width += 0 if embedding.proba_center is None else embedding.proba_center.shape[0]
@@ -152,6 +155,8 @@ def init_prototypes(
         params.append(rng.standard_normal((fan_in, fan_out)) * (gain / fan_in) ** 0.5)
         params.append(np.zeros(fan_out))
     params.append(rng.standard_normal((n_classes, n_components)) / n_components**0.5)
+    if start is not None and [x.shape for x in params] == [tuple(x.shape) for x in start.params]:
+        params = [to_numpy(x) for x in start.params]
     like = embedding.center
     params = [from_numpy(x.astype(np.float32), like) for x in params]
     return Prototypes(embedding, params, offset)
@@ -174,203 +179,6 @@ def projection_gradient(params: list, X: Any, V: Any, inner: Any, slope: Any) ->
         down = xp.matmul(down, params[-3].T) * xp.astype(inner > 0, X.dtype)
         grads = [xp.matmul(X.T, down), xp.sum(down, axis=0), *grads]
     return grads
-
-
-@dataclass
-class PairWeights:
-    """What each row adds to L_C (equation 5); the sums stand for the averages of equations 2-4.
-
-    Attributes
-    ----------
-    positive : array of shape (n,)
-        Of (row, given) drawn together and (row, other class) pushed apart: X^GMM, equation 2.
-    negative : array of shape (n,)
-        Of (row, given) pushed apart: U^GMM, equation 3.
-    confident : array of shape (n,)
-        Of (row, predicted) drawn together: X^P, equation 4, times alpha.
-    """
-
-    positive: Any
-    negative: Any
-    confident: Any
-
-    def beside(self, like: Any) -> "PairWeights":
-        """The weights in the library and on the device of an array."""
-        return PairWeights(
-            *(beside(w, like) for w in (self.positive, self.negative, self.confident))
-        )
-
-    def pairs(
-        self, rows: Any, given: Any, predicted: Any, lambda_neg: float, like: Any
-    ) -> tuple[Any, Any]:
-        """Weights P, N (b, C) of the pairs of some rows, of the library and shape of `like`.
-
-        L_C is the sum over rows and classes of -P log sigmoid(z) - N log(1 - sigmoid(z)).
-        """
-        xp, at = array_namespace(like), from_numpy(rows, like)
-        classes = xp.arange(like.shape[1], device=device(like))[None, :]
-
-        def column(x):
-            return xp.take(beside(x, like), at, axis=0)[:, None]
-
-        own, best = (xp.astype(column(k) == classes, like.dtype) for k in (given, predicted))
-        a, b, e = (
-            xp.astype(column(w), like.dtype) for w in (self.positive, self.negative, self.confident)
-        )
-        return a * own + e * best, b * own + lambda_neg * a * (1 - own)
-
-
-def pair_loss(scores: Any, positive: Any, negative: Any) -> tuple[Any, Any]:
-    """-P log sigmoid(z) - N log(1 - sigmoid(z)), summed, and its gradient by z.
-
-    Parameters
-    ----------
-    scores : array of shape (b, C)
-        z, one for each pair of a row and a class.
-    positive, negative : array of shape (b, C)
-        P and N, of at least 0.
-
-    Returns
-    -------
-    loss : array of shape ()
-    gradient : array of shape (b, C)
-        N sigmoid(z) - P sigmoid(-z).
-    """
-    xp = array_namespace(scores)
-    tail = xp.log1p(xp.exp(-xp.abs(scores)))
-    loss = positive * (xp.clip(-scores, 0, None) + tail)
-    loss += negative * (xp.clip(scores, 0, None) + tail)
-    score = _sigmoid(scores, xp)
-    return xp.sum(loss), negative * score - positive * (1 - score)
-
-
-def confident_rows(
-    proba: Any, given: np.ndarray, clean: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """X^P: the rows of U^GMM that are surer of their class than X^GMM is on average (CPC 4.2).
-
-    Parameters
-    ----------
-    proba : array of shape (n, C)
-    given : ndarray of shape (n,), int64
-    clean : ndarray of shape (n,), bool
-        Membership in X^GMM; the others are U^GMM.
-
-    Returns
-    -------
-    chosen : ndarray of shape (n,), bool
-        p_k > mean of p_k over the rows of X^GMM of given label k, k the predicted class; never
-        where no row of X^GMM has that label.
-    predicted : ndarray of shape (n,), int64
-        k.
-    """
-    xp, n_classes = array_namespace(proba), proba.shape[1]
-    predicted = to_numpy(xp.argmax(proba, axis=1)).astype(np.int64)
-    confidence = to_numpy(xp.max(proba, axis=1)).astype(np.float64)
-    codes = from_numpy(given[:, None], proba)
-    of_given = to_numpy(xp.take_along_axis(proba, codes, axis=1))[:, 0][clean]
-    count = np.bincount(given[clean], minlength=n_classes)
-    total = np.bincount(given[clean], weights=of_given, minlength=n_classes)
-    average = np.where(count > 0, total / np.maximum(count, 1), np.inf)
-    return ~clean & (confidence > average[predicted]), predicted
-
-
-def pair_weights(
-    clean: np.ndarray,
-    confident: np.ndarray,
-    importance: np.ndarray,
-    alpha: float,
-    limit: float = np.inf,
-) -> PairWeights:
-    """The averages of equations 2-4 as weights.
-
-    Parameters
-    ----------
-    clean : ndarray of shape (n,)
-        Share of each row that belongs to X^GMM: 0 or 1 for a hard partition, the posterior for a
-        soft one (the expectation of equation 14).
-    confident : ndarray of shape (n,), bool
-        Membership in X^P.
-    importance : ndarray of shape (n,)
-        Of the rows in the averages over X^GMM and U^GMM; ones for the paper's.
-    alpha : float
-    limit : float
-        No weight is more than this many times that of a row in an average over all.
-    """
-
-    def average(share):
-        total = share.sum()
-        return np.minimum(share / total if total > 0 else share, limit / len(share))
-
-    confident = alpha * average(confident.astype(np.float64))
-    return PairWeights(average(importance * clean), average(importance * (1 - clean)), confident)
-
-
-def train_prototypes(
-    model: Prototypes,
-    features: Any,
-    proba: Any,
-    rows: np.ndarray,
-    given: np.ndarray,
-    predicted: np.ndarray,
-    weights: PairWeights,
-    *,
-    lambda_neg: float,
-    n_epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    weight_decay: float,
-    rng: np.random.RandomState,
-) -> tuple[Prototypes, int]:
-    """Minimise L_C (equation 5) by stochastic gradient descent with momentum 0.9.
-
-    The learning rate falls linearly to 0. Few rows come in smaller batches, at least 32 an epoch,
-    and 2,000 steps are the most.
-
-    Parameters
-    ----------
-    model : Prototypes
-        Where to start; it is not written to.
-    features : array of shape (n, d)
-    proba : array of shape (n, C)
-    rows : ndarray of shape (m,), int64
-        Positions of the rows that take part.
-    given, predicted : ndarray of shape (m,), int64
-    weights : PairWeights
-        Of m rows.
-    lambda_neg : float
-        Weight of the pairs of a row of X^GMM with a class that is not its own.
-    n_epochs, batch_size : int
-    learning_rate, weight_decay : float
-    rng : numpy.random.RandomState
-        Orders the rows.
-
-    Returns
-    -------
-    model : Prototypes
-    n_steps : int
-    """
-    n, params = len(given), model.params
-    given, predicted = (beside(codes, params[-1]) for codes in (given, predicted))
-    weights = weights.beside(params[-1])
-    batch_size = min(batch_size, max(n // _MIN_BATCHES, 8))
-    n_steps = min(n_epochs * -(-n // batch_size), _MAX_STEPS)
-    optimiser, step = Momentum(learning_rate, 0.9, weight_decay), 0
-    while step < n_steps:
-        for batch in batches(n, batch_size, rng):
-            at = rows[batch]
-            X = model.embedding(take_rows(features, at), take_rows(proba, at))
-            V, inner = project(params, X)
-            scores = array_namespace(X).matmul(V, params[-1].T) + model.offset
-            positive, negative = weights.pairs(batch, given, predicted, lambda_neg, scores)
-            slope = pair_loss(scores, positive, negative)[1] * (n / len(batch))
-            optimiser.lr = learning_rate * (1 - step / n_steps)
-            grads = projection_gradient(params, X, V, inner, slope)
-            params = optimiser.step(params, _shortened(grads))
-            step += 1
-            if step == n_steps:
-                break
-    return replace(model, params=params), n_steps
 
 
 def calibrate(scores: np.ndarray, target: np.ndarray, max_rows: int = 100_000) -> tuple:
@@ -397,7 +205,7 @@ def calibrate(scores: np.ndarray, target: np.ndarray, max_rows: int = 100_000) -
     def loss(at):
         slope = np.exp(at[0])
         x = slope * z + at[1]
-        residual = _sigmoid(x, np) - target
+        residual = sigmoid(x, np) - target
         value = np.mean(np.logaddexp(0, x) - target * x)
         return value, np.array([np.mean(residual * slope * z), residual.mean()])
 
@@ -405,16 +213,8 @@ def calibrate(scores: np.ndarray, target: np.ndarray, max_rows: int = 100_000) -
     return float(np.exp(found.x[0])), float(found.x[1])
 
 
-def _shortened(grads):
-    """The gradients, together of length `_MAX_GRADIENT` at most."""
-    xp = array_namespace(*grads)
-    length = xp.sqrt(sum(xp.sum(g**2) for g in grads))
-    factor = _MAX_GRADIENT / xp.clip(length, _MAX_GRADIENT, None)
-    return [g * factor for g in grads]
-
-
 def _moments(X, transform):
-    """Column means, and the factor that brings centred rows to the length `_LENGTH`."""
+    """Means (d,), mean squares (d,) about them, and the sum of squares that is but rounding."""
     n = X.shape[0]
 
     def sums(X):
@@ -423,15 +223,21 @@ def _moments(X, transform):
 
     def squares(X):
         xp = array_namespace(X)
-        return (xp.sum((transform(xp.astype(X, xp.float64)) - mean) ** 2),)
+        return (xp.sum((transform(xp.astype(X, xp.float64)) - mean) ** 2, axis=0),)
 
     mean = sum_blocks(sums, X)[0] / n
-    square = float(sum_blocks(squares, X)[0]) / n
-    # Columns that are constant but for their last bits hold nothing to be magnified.
     floor = 1e-24 * float(array_namespace(mean).sum(mean**2))
-    return mean, _LENGTH / square**0.5 if square > floor else 1.0
+    return mean, to_numpy(sum_blocks(squares, X)[0]) / n, floor
 
 
-def _sigmoid(z, xp):
+def _scale(squares, floor):
+    """The factor that brings centred rows to the length `_LENGTH`."""
+    # Columns that are constant but for their last bits hold nothing to be magnified.
+    total = float(squares.sum())
+    return _LENGTH / total**0.5 if total > floor else 1.0
+
+
+def sigmoid(z: Any, xp: Any) -> Any:
+    """1 / (1 + exp(-z))."""
     # The bounds keep exp finite in float32.
     return 1 / (1 + xp.exp(xp.clip(-z, -80, 80)))

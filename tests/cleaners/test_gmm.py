@@ -89,12 +89,12 @@ def test_trusted_rows_stay():
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, -1])
-def test_missing_labels_are_unknown(missing):
+def test_missing_labels_are_predicted(missing):
     y = GIVEN.astype(object if missing is None else float)
     y[:30] = missing
     cleaner = GMMCleaner(missing_label=missing)
     samples = cleaner.fit_transform(X, y)
-    assert set(samples.status[:30]) == {"unknown"}
+    assert set(samples.status[:30]) == {"predicted"}
     assert np.isnan(samples.clean_proba[:30]).all() and not np.isnan(samples.clean_proba[30:]).any()
     assert np.mean(samples.labels[:30] == TRUTH[:30]) > 0.95
     assert np.isfinite(cleaner.noise_rate_) and cleaner.audit().n_labels == 270

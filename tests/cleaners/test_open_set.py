@@ -50,6 +50,27 @@ def test_nothing_is_flagged_where_nothing_is_from_elsewhere(given):
     assert opened.open_share_ < 0.04
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("n", [100, 300])
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_few_classes_that_overlap_lose_few_rows(n_classes, n, noise):
+    shares = []
+    for seed in range(6):
+        rng, truth = np.random.default_rng(seed), np.arange(n) % n_classes
+        rows = 2 * np.eye(n_classes, 10)[truth] + rng.standard_normal((n, 10))
+        given = np.where(rng.random(n) < noise, rng.integers(0, n_classes, n), truth)
+        shares.append(np.mean(OpenSetFilter().fit_transform(rows, given).status == "unknown"))
+    assert np.mean(shares) < 0.05
+
+
+def test_of_few_classes_rows_from_elsewhere_are_found():
+    rng, kind = np.random.default_rng(0), np.arange(360) % 4
+    rows = 6 * np.eye(4, 10)[kind] + rng.standard_normal((360, 10))
+    given = np.where(kind == 3, rng.integers(0, 3, 360), kind)
+    flagged = OpenSetFilter().fit_transform(rows, given).status == "unknown"
+    assert np.mean(flagged == (kind == 3)) > 0.95
+
+
 def test_threshold():
     flagged = [
         (OpenSetFilter(t).fit_transform(X, GIVEN).status == "unknown").sum() for t in (0, 0.5, 1)

@@ -10,7 +10,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skclean import CredibilityRelabeler, GMMCleaner, LabelledSamples
-from skclean.cleaners.prototype import PrototypeCleaner, loss_of_given
+from skclean.cleaners.prototype import PrototypeCleaner
+from skclean.evidence.prototype_training import loss_of_given
 from skclean.exceptions import NothingToSeparateWarning
 
 TRUTH = np.arange(300) % 3
@@ -224,12 +225,12 @@ def test_trusted_rows_stay_and_supervise():
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, -1])
-def test_missing_labels_are_unknown(missing):
+def test_missing_labels_are_predicted(missing):
     y = GIVEN.astype(object if missing is None else float)
     y[:30] = missing
     cleaner = PrototypeCleaner(missing_label=missing)
     samples = cleaner.fit_transform(X, y)
-    assert set(samples.status[:30]) == {"unknown"}
+    assert set(samples.status[:30]) == {"predicted"}
     assert np.isnan(samples.clean_proba[:30]).all() and not np.isnan(samples.clean_proba[30:]).any()
     assert np.mean(samples.labels[:30] == TRUTH[:30]) > 0.95
     assert np.mean((samples.status == "unknown")[30:] == WRONG[30:]) > 0.92

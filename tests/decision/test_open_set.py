@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from skclean.decision.open_set import fit_open_set, lowest_quarter, open_set_loss
+from skclean.decision.open_set import (
+    fit_open_set,
+    lowest_expected,
+    lowest_quarter,
+    open_set_loss,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -41,13 +46,32 @@ def test_labels_drawn_at_random_fall_there_as_often_as_the_mass_says():
     assert low.mean() == pytest.approx(mass.mean(), abs=0.01)
 
 
-def test_gradient():
+def test_expected_share_of_rows_whose_own_class_scores_lowest(xp):
+    n, truth = 4000, np.arange(4000) % 2
+    X = RNG.standard_normal(n) + 2.0 * truth
+    given = np.where(RNG.random(n) < 0.2, RNG.integers(0, 2, n), truth)
+    scores = np.stack([1 - X, X - 1], axis=1)
+    # Distances that are three times too large, as of many dimensions and few rows.
+    distances = 3 * np.stack([X**2, (X - 2) ** 2], axis=1)
+    found = lowest_expected(distances, xp.asarray(scores), given, np.array([0.5, 0.5]))
+    wrong = scores.argmin(axis=1) == truth
+    assert found.mean() == pytest.approx(wrong.mean(), abs=0.03)
+    near = np.abs(X - 1) < 0.2
+    assert found[near].mean() == pytest.approx(0.5, abs=0.1) and found[X < -1].max() < 0.1
+    empty = np.stack([X**2, np.full(n, np.inf)], axis=1)
+    np.testing.assert_allclose(
+        lowest_expected(empty, scores, np.zeros(n, int), np.array([1.0, 0]))[X < 1], 0, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("expected", [0.0, 0.1])
+def test_gradient(expected):
     F, low, mass = RNG.standard_normal((50, 3)), RNG.random(50) < 0.2, np.full(50, 0.25)
     for _ in range(3):
         theta = np.append(RNG.normal(-1, 1, 2), RNG.random(3))
         error = check_grad(
-            lambda t: open_set_loss(t, F, low, mass)[0],
-            lambda t: open_set_loss(t, F, low, mass)[1],
+            lambda t: open_set_loss(t, F, low, mass, expected)[0],
+            lambda t: open_set_loss(t, F, low, mass, expected)[1],
             theta,
         )
         assert error < 1e-6

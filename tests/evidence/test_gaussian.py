@@ -61,6 +61,9 @@ def test_rows_are_left_out_by_refitting_without_them(xp):
         total += shares[1] * targets[1] * np.eye(6)
         expected = mahalanobis(X[i], means, within, total, X[rest].mean(axis=0))
         np.testing.assert_allclose((nearest[i], relative[i]), expected, rtol=1e-8)
+    to_class = model.class_distances(xp.asarray(X), CODES)
+    assert to_class.shape == (41, 6) and np.isinf(to_class[:, 3]).all()
+    np.testing.assert_array_equal(to_class.min(axis=1), nearest)
 
 
 def test_shrinkage_by_equation_23():
