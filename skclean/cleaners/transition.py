@@ -6,10 +6,10 @@ import numpy as np
 
 from skclean._array import take_rows, to_numpy
 from skclean._blocks import map_rows, on_host, own_column, put_rows
-from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._validation import Interval, StrOptions
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.f1_threshold import f1_threshold
+from skclean.decision.status import judged_status
 from skclean.decision.summary import settled
 from skclean.decision.transition import fit_supported, fit_transition
 from skclean.evidence.fit import log_proba
@@ -207,16 +207,10 @@ class TransitionCleaner(EvidenceCleaner):
         if not new:
             self.threshold_ = cut
         kept = np.nan_to_num(clean) > cut
-        status = np.select([kept, best != given], [KEPT, CORRECTED], default=UNKNOWN).astype(
-            np.int8
-        )
-        status[given < 0] = PREDICTED
-        if samples.trusted is not None:
-            status[samples.trusted] = TRUSTED
         return samples.with_labels(
             proba=posterior,
             label_codes=np.where(kept, given, best),
-            status=status,
+            status=judged_status(clean, given, samples.trusted, cut, best),
             clean_proba=clean,
             right_proba=None,
         )
