@@ -7,8 +7,9 @@ the scheduler that is current, and works in the same blocks. The chunks are brou
 order: results are the same to the last bit at any chunking. In memory they are, too, if BLAS has
 one thread there, as in the tasks; blocks made smaller by `working_memory` change the last bits.
 
-On dask, results with columns stay dask arrays, kept by the scheduler (`persist`); those of one
-dimension, a few bytes a row, come to the caller as NumPy arrays.
+On dask, a pass is one graph of a task for each unit, and those that add up. Results with columns
+stay dask arrays, kept by the scheduler (`persist`); those of one dimension, a few bytes a row, come
+to the caller as NumPy arrays.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +26,8 @@ from skclean._array import (
     take_rows,
     to_numpy,
 )
+from skclean._graphs import alone, any_size, blockwise, collect, copied_rows, tried
 from skclean._optional import import_optional
-from skclean._threads import one_blas_thread
 
 #: Rows of a block: BLAS gains little beyond, and malloc starts to hand memory back between blocks.
 #: Fewer where the working memory is short.
@@ -39,7 +40,7 @@ _COPIES = 16
 _FAN = 8
 
 
-def sum_blocks(function: Callable, *rowwise: Any) -> list[Any]:
+def sum_blocks(function: Callable, *rowwise: Any, width: int = 0) -> list[Any]:
     """Sums over the rows.
 
     Parameters
@@ -49,20 +50,21 @@ def sum_blocks(function: Callable, *rowwise: Any) -> list[Any]:
         the rows of the block.
     *rowwise : array of shape (n, ...) or None
         None is handed on.
+    width : int
+        Columns of what the function makes of a block in between, where it is wider than that.
 
     Returns
     -------
     list of arrays or floats
         Float64, in the library and on the device of what the function returns; in memory.
     """
-    n, size = _n_rows(rowwise), block_rows(*rowwise)
+    n, size = _n_rows(rowwise), block_rows(*rowwise, width=width)
     if _on_dask(rowwise):
         delayed = import_optional("dask", "scale").delayed
-        run, parts = _task(_sum_unit, function, size), _units(rowwise, n)
-        total = _tree(
-            lambda i: run(*parts[i]), lambda sums: delayed(_total)(list(sums)), 0, len(parts)
-        )
-        return total.compute()
+        parts = _on_units(_sum_unit, function, size, rowwise).to_delayed().ravel()
+        total = _tree(lambda i: parts[i], lambda sums: delayed(_total)(list(sums)), 0, len(parts))
+        with any_size():
+            return total.compute()
 
     def unit(i):
         rows = slice(i * UNIT_ROWS, min((i + 1) * UNIT_ROWS, n))
@@ -71,7 +73,9 @@ def sum_blocks(function: Callable, *rowwise: Any) -> list[Any]:
     return _tree(unit, _total, 0, max(-(-n // UNIT_ROWS), 1))
 
 
-def map_rows(function: Callable, *rowwise: Any, out: Any = None) -> Any:
+def map_rows(
+    function: Callable, *rowwise: Any, out: Any = None, width: int = 0, gather: bool = False
+) -> Any:
     """A function of every row.
 
     Parameters
@@ -83,6 +87,10 @@ def map_rows(function: Callable, *rowwise: Any, out: Any = None) -> Any:
     out : array of shape (n, ...) or None
         Where the arrays are in memory, what the first result is written to; one of `rowwise` may
         be.
+    width : int
+        As in `sum_blocks`.
+    gather : bool
+        Whether all results of dask arrays come as NumPy arrays.
 
     Returns
     -------
@@ -90,10 +98,12 @@ def map_rows(function: Callable, *rowwise: Any, out: Any = None) -> Any:
         In the library and on the device of what the function returns; of dask arrays, dask arrays
         in chunks of `UNIT_ROWS`, or NumPy arrays where they have one dimension.
     """
-    n, size = _n_rows(rowwise), block_rows(*rowwise)
+    n, size = _n_rows(rowwise), block_rows(*rowwise, width=width)
     if _on_dask(rowwise):
-        run = _task(_map_unit, function, size)
-        found = _collect([run(*part) for part in _units(rowwise, n)], _lengths(n))
+        like = tried(function, rowwise)
+        held = [j for j, x in enumerate(like) if gather or x.ndim == 1]
+        units = _on_units(_map_unit, function, size, rowwise)
+        found = collect(units, like, held, _lengths(n))
     else:
         found = _map_unit(function, size, *rowwise, out=out)
     return found[0] if len(found) == 1 else tuple(found)
@@ -117,7 +127,8 @@ def at_once(function: Callable, x: Any) -> tuple[Any, Any]:
         return function(x)
     dask, da = import_optional("dask", "scale"), import_optional("dask.array", "scale")
     (whole,) = x.rechunk(-1).to_delayed().ravel()
-    first, second = dask.persist(*dask.delayed(_alone, nout=2)(dask.delayed(function), whole))
+    with any_size():
+        first, second = dask.persist(*dask.delayed(alone, nout=2)(dask.delayed(function), whole))
     return first.compute(), in_chunks(da.from_delayed(second, x.shape, np.float32))
 
 
@@ -129,10 +140,21 @@ def in_chunks(x: Any) -> Any:
 
 def few_rows(x: Any, rows: slice | np.ndarray) -> Any:
     """Rows of an array, few enough to be held: of a dask array, as a NumPy array."""
-    if is_dask(x) and isinstance(rows, slice):
-        # Slices are views, which would keep all chunks until they are put together.
-        rows = np.arange(*rows.indices(x.shape[0]))
-    return held(take_rows(x, rows))
+    if not is_dask(x):
+        return take_rows(x, rows)
+    rows = np.arange(*rows.indices(x.shape[0])) if isinstance(rows, slice) else rows
+    ends = np.cumsum(x.chunks[0])
+    chunk = np.searchsorted(ends, rows, side="right")
+    used = np.unique(chunk)
+    if not len(used):
+        return np.empty((0, *x.shape[1:]), x.dtype)
+    x = x.rechunk(dict.fromkeys(range(1, x.ndim), -1))
+    x = x if len(used) == x.numblocks[0] else x.blocks[used.tolist()]
+    # Of each chunk a copy: slices are views, which would keep all of it.
+    parts = [rows[chunk == i] - ends[i] + size for i, size in zip(used, x.chunks[0], strict=True)]
+    found = blockwise(copied_rows, (), (x, parts), x.chunks[0]).to_delayed().ravel()
+    found = np.concatenate(import_optional("dask", "scale").compute(*found))
+    return found[np.argsort(np.argsort(chunk, kind="stable"))]
 
 
 def held(x: Any) -> Any:
@@ -170,14 +192,19 @@ def joined_rows(parts: list[tuple[np.ndarray, Any]]) -> Any:
     return in_chunks(joined).persist()
 
 
-def all_finite(x: Any) -> bool:
-    """Whether no value is NaN or infinite."""
+def all_finite(x: Any, largest: float = np.inf) -> bool:
+    """Whether no value is NaN, infinite or of a size above `largest`."""
+    if not all(x.shape):
+        return True
 
-    def wrong(x):
+    def beyond(x):
         xp = array_namespace(x)
-        return (xp.sum(xp.astype(~xp.isfinite(x), xp.int64)),)
+        most = min(largest, float(xp.finfo(x.dtype).max))
+        # NaN is the greatest and the least, and within no bounds.
+        within = (xp.max(x) <= most) & (xp.min(x) >= -most)
+        return (xp.astype(~within, xp.float64),)
 
-    return float(sum_blocks(wrong, x)[0]) == 0
+    return float(sum_blocks(beyond, x)[0]) == 0
 
 
 def own_column(proba: Any, codes: np.ndarray) -> Any:
@@ -190,9 +217,9 @@ def own_column(proba: Any, codes: np.ndarray) -> Any:
     return map_rows(own, proba, codes)
 
 
-def block_rows(*rowwise: Any) -> int:
+def block_rows(*rowwise: Any, width: int = 0) -> int:
     """Rows of a block: `BLOCK_ROWS`, fewer where scikit-learn's `working_memory` asks for it."""
-    width = sum(int(np.prod(x.shape[1:])) for x in rowwise if x is not None)
+    width = max(width, sum(int(np.prod(x.shape[1:])) for x in rowwise if x is not None))
     affordable = get_config()["working_memory"] * 2**20 / (8 * _COPIES * max(width, 1))
     return min(BLOCK_ROWS, 1 << max(int(affordable).bit_length() - 1, 4))
 
@@ -242,54 +269,21 @@ def _tree(leaf, total, start, stop):
     return total(_tree(leaf, total, i, min(i + step, stop)) for i in range(start, stop, step))
 
 
-def _task(run, function, size):
-    """`run` as a task of dask; the function is sent to a worker once."""
-    delayed = import_optional("dask", "scale").delayed
-    shared = delayed(function)
-    return lambda *parts: delayed(_alone)(run, shared, size, *parts)
+def _on_units(run, function, size, rowwise):
+    """A dask array of which each block is what `run` makes of a unit, an array or not."""
+    lengths = _lengths(_n_rows(rowwise))
+    ends = np.cumsum(lengths)
+    rows = [slice(end - m, end) for end, m in zip(ends, lengths, strict=True)]
 
+    def in_units(x):
+        if x is None:
+            return None
+        return in_chunks(x) if is_dask(x) else [_part(x, part) for part in rows]
 
-def _alone(run, *arguments):
-    with one_blas_thread():
-        return run(*arguments)
-
-
-def _collect(parts, lengths):
-    """Tasks, each with the values of one unit, as arrays of all rows."""
-    dask, da = import_optional("dask", "scale"), import_optional("dask.array", "scale")
-    parts = dask.persist(*parts)
-    kinds = dask.delayed(_kinds)(parts[0]).compute()
-    values: list[Any] = []
-    for j, (shape, dtype) in enumerate(kinds):
-        pieces = [dask.delayed(_item)(part, j) for part in parts]
-        if not shape:
-            values.append(np.concatenate(dask.compute(*pieces)))
-            continue
-        arrays = zip(pieces, lengths, strict=True)
-        arrays = [da.from_delayed(piece, (m, *shape), dtype) for piece, m in arrays]
-        values.append(da.concatenate(arrays).persist())
-    return values
-
-
-def _kinds(values):
-    return [(x.shape[1:], x.dtype) for x in values]
-
-
-def _item(values, j):
-    return values[j]
-
-
-def _units(rowwise, n):
-    """The units of each array, [(unit of the first, of the second, ...), ...]."""
-    lengths = _lengths(n)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    parts = []
-    for x in rowwise:
-        if is_dask(x):
-            parts.append(list(in_chunks(x).to_delayed().ravel()))
-        else:
-            parts.append([_part(x, slice(a, a + m)) for a, m in zip(starts, lengths, strict=False)])
-    return list(zip(*parts, strict=True))
+    # Delayed, the function is sent to a worker once.
+    shared = import_optional("dask", "scale").delayed(function)
+    given, rowwise = (run, shared, size), [in_units(x) for x in rowwise]
+    return blockwise(alone, given, rowwise, lengths)
 
 
 def _lengths(n):

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from skclean._array import detached, is_dask, is_numpy, to_numpy
-from skclean._blocks import best_class, few_rows, in_chunks, map_rows, on_host
+from skclean._blocks import few_rows, in_chunks, map_rows, on_host
 from skclean._labels import short, shown
 
 #: The states of a purified row; a container stores the positions in this tuple.
@@ -103,8 +103,9 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
     if fields["inputs"] is not None and not hasattr(fields["inputs"], "shape"):
         fields["inputs"] = np.asarray(fields["inputs"])
     check_length(fields["inputs"], n, "inputs")
+    best = None
     if proba is not None:
-        fields["proba"] = check_proba(proba, n, n_classes, _NAME)
+        fields["proba"], best = _open_proba(proba, n, n_classes, _NAME)
     for field in ("clean_proba", "right_proba", "in_distribution_proba"):
         if fields[field] is not None:
             fields[field] = check_unit(fields[field], n, field, _NAME)
@@ -116,7 +117,7 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
         fields["readable"] = _check_mask(fields["readable"], n, "readable", _NAME)
     if fields["status_codes"] is not None:
         fields["status_codes"] = check_status(fields["status_codes"], n, _NAME)
-    fields["label_codes"] = _label_codes(fields, n, n_classes)
+    fields["label_codes"] = _label_codes(fields, best, n, n_classes)
     return with_unreadable(fields)
 
 
@@ -140,6 +141,11 @@ def check_length(values: Any, n: int, field: str) -> None:
 
 def check_proba(proba: Any, n: int, n_classes: int, name: str) -> np.ndarray:
     """Class probabilities (n, C) as floats on the host, or on dask; ValueError otherwise."""
+    return _open_proba(proba, n, n_classes, name)[0]
+
+
+def _open_proba(proba, n, n_classes, name):
+    """What `check_proba` gives, and the class (n,) of greatest probability."""
     if is_dask(proba):
         check_kind(proba, name)
         proba = in_chunks(proba)
@@ -149,7 +155,9 @@ def check_proba(proba: Any, n: int, n_classes: int, name: str) -> np.ndarray:
             f"{name}: expected proba of shape {(n, n_classes)} (rows, classes), got "
             f"{proba.shape}; do pass one column for each of the classes."
         )
-    good = map_rows(_is_distribution, proba)
+    if not n_classes:
+        raise ValueError(f"{name}: expected classes beside proba, got none; do pass some.")
+    good, best = map_rows(_is_distribution, proba)
     if not good.all():
         row = int(np.argmin(good))
         found = few_rows(proba, slice(row, row + 1))[0]
@@ -157,7 +165,7 @@ def check_proba(proba: Any, n: int, n_classes: int, name: str) -> np.ndarray:
             f"{name}: expected rows of proba that are finite, not negative and sum to 1, got "
             f"{short(found)} in row {row}; do normalise each row."
         )
-    return proba
+    return proba, best
 
 
 def check_unit(values: Any, n: int, field: str, name: str) -> np.ndarray:
@@ -230,10 +238,13 @@ def check_status(status: Any, n: int, name: str) -> np.ndarray:
     return codes.astype(np.int8)
 
 
-def _label_codes(fields, n, n_classes):
-    """The purified label of each row, from what the fields tell; None before purification."""
+def _label_codes(fields, best, n, n_classes):
+    """The purified label of each row, from what the fields tell; None before purification.
+
+    `best` is the class of greatest probability, None without `proba`.
+    """
     codes, status = fields["label_codes"], fields["status_codes"]
-    given, proba = fields["given"], fields["proba"]
+    given = fields["given"]
     if codes is None and status is None:
         return None
     if codes is not None:
@@ -250,8 +261,8 @@ def _label_codes(fields, n, n_classes):
             codes = np.where(np.isin(status, (KEPT, TRUSTED)), given, codes)
     if status is None:
         return codes
-    if proba is not None:
-        codes = np.where((codes < 0) | (status == UNKNOWN), best_class(proba), codes)
+    if best is not None:
+        codes = np.where((codes < 0) | (status == UNKNOWN), best, codes)
     without = (codes < 0) & (status != UNKNOWN)
     if without.any():
         row = int(np.argmax(without))
@@ -276,10 +287,11 @@ def _to_numbers(features):
 
 
 def _is_distribution(proba):
-    """Whether each row is not negative and sums to 1."""
+    """Whether each row is not negative and sums to 1, and the class of its greatest value."""
     sums = proba.sum(axis=1, dtype=np.float64)
     # NaN makes the comparison false, so that this also finds it.
-    return (np.abs(sums - 1) <= SUM_TOLERANCE) & (proba.min(axis=1, initial=1) >= 0)
+    good = (np.abs(sums - 1) <= SUM_TOLERANCE) & (proba.min(axis=1, initial=1) >= 0)
+    return good, proba.argmax(axis=1)
 
 
 def _as_float(values):

@@ -1,15 +1,18 @@
 """BLAS threads."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import threadpoolctl
-from threadpoolctl import threadpool_limits
 
 _lock = threading.Lock()
 _inside = 0
-_limits: threadpool_limits | None = None
+_limits: Any = None
+_controller: threadpoolctl.ThreadpoolController | None = None
+_n_modules = 0
 
 
 @contextmanager
@@ -23,17 +26,25 @@ def one_blas_thread() -> Iterator[None]:
     with _lock:
         if not _inside:
             _take_control()
-            _limits = threadpool_limits(1, user_api="blas")
+            _limits = _libraries().limit(limits=1, user_api="blas")
         _inside += 1
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
-            if not _inside and _limits is not None:
+            if not _inside:
                 _take_control()
-                _limits.__exit__(None, None, None)
+                _limits.restore_original_limits()
                 _take_control()
+
+
+def _libraries():
+    """The libraries that are loaded. They come with modules: the search takes milliseconds."""
+    global _controller, _n_modules
+    if _controller is None or _n_modules != len(sys.modules):
+        _controller, _n_modules = threadpoolctl.ThreadpoolController(), len(sys.modules)
+    return _controller
 
 
 def _take_control():

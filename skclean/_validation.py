@@ -15,9 +15,13 @@ from skclean._array import array_namespace, detached, is_dask, is_numpy, to_nump
 from skclean._blocks import all_finite, in_chunks
 from skclean._fields import check_kind, check_trusted
 from skclean._labels import short, shown
+from skclean.linalg.rows import RowIndex
 from skclean.samples import LabelledSamples
 
 # scikit-learn's private names that other modules need are imported from here alone.
+#: What features may be in size: beyond, sums of products overflow.
+LARGEST = {"float32": 1e15, "float64": 1e70}
+
 __all__ = [
     "HasMethods",
     "Interval",
@@ -26,6 +30,8 @@ __all__ = [
     "check_columns",
     "check_given_matches",
     "check_groups",
+    "check_names",
+    "check_two_classes",
     "open_features",
     "open_samples",
     "take_any_rows",
@@ -85,7 +91,7 @@ def open_samples(
         samples = _new_samples(X, features, y, estimator, missing_label)
     samples = attach_trusted(samples, trusted, name)
     if require_labels:
-        _check_two_classes(samples, name)
+        check_two_classes(samples, name)
     return samples
 
 
@@ -110,12 +116,12 @@ def open_features(X: Any, *, estimator: Any, reset: bool) -> Any:
         "ensure_min_samples": int(reset),
     }
     if not contained:
-        return validate_data(estimator, features, reset=reset, **checks)
+        return _check_size(validate_data(estimator, features, reset=reset, **checks), name)
     # scikit-learn finds feature names on DataFrames alone, so those of a container are compared
     # here.
-    _check_names(estimator, X.feature_names, reset)
+    check_names(estimator, X.feature_names, reset)
     _check_n_features(estimator, features, reset=reset)
-    return check_array(features, estimator=estimator, input_name="X", **checks)
+    return _check_size(check_array(features, estimator=estimator, input_name="X", **checks), name)
 
 
 @contextmanager
@@ -263,7 +269,8 @@ def attach_trusted(samples: LabelledSamples, trusted: Any, name: str) -> Labelle
     return samples._replace(trusted=trusted)
 
 
-def _check_two_classes(samples, name):
+def check_two_classes(samples: LabelledSamples, name: str) -> None:
+    """Raise ValueError unless there are given labels of at least two classes."""
     if samples.given is None:
         raise ValueError(
             f"{name}: expected a container with given labels, got one without; do pass y. "
@@ -281,7 +288,8 @@ def _check_two_classes(samples, name):
         )
 
 
-def _check_names(estimator, names, reset):
+def check_names(estimator: Any, names: np.ndarray | None, reset: bool) -> None:
+    """Set `feature_names_in_` by those of a container, or raise ValueError if they differ."""
     expected = getattr(estimator, "feature_names_in_", None)
     if reset and names is not None:
         estimator.feature_names_in_ = names
@@ -316,8 +324,20 @@ def _check_device_features(features, name, at_least):
         )
     if features.dtype not in (xp.float32, xp.float64):
         features = xp.astype(features, xp.float32 if features.dtype.itemsize < 4 else xp.float64)
+    features = in_chunks(features) if is_dask(features) else features
+    return features if RowIndex.has(features) else _check_size(features, name)
+
+
+def _check_size(features, name):
+    """The features, if they are finite and small enough for sums of their products."""
+    dtype = str(features.dtype).rpartition(".")[-1]
+    if all_finite(features, LARGEST[dtype]):
+        return features
     if not all_finite(features):
         raise ValueError(
             f"{name}: expected finite features, got NaN or inf; do impute or drop those rows."
         )
-    return in_chunks(features) if is_dask(features) else features
+    raise ValueError(
+        f"{name}: expected features of at most {LARGEST[dtype]:g} in size as {dtype}, got greater "
+        "ones; do scale the columns, and leave out ids and times."
+    )

@@ -11,7 +11,7 @@ from skclean._blocks import held, joined_rows
 from skclean._device import to_device
 from skclean._fields import KEPT, STATUSES, TRUSTED, UNKNOWN
 from skclean._output import TransformsSamples
-from skclean._validation import check_groups, open_samples
+from skclean._validation import check_groups, check_names, check_two_classes, open_samples
 from skclean.decision.summary import LabelAudit, audit_labels
 from skclean.linalg.rows import RowIndex
 from skclean.samples import LabelledSamples
@@ -229,6 +229,42 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         groups = check_groups(groups, len(samples), self)
         self._check_dask(samples, groups)
         host, samples = samples.features, self._on_device(samples)
+        purified = self._learn(samples, groups)
+        self._read = _readable_rows(samples)
+        features, index = samples.features, purified
+        if self._read is not None:
+            features, index = take_rows(features, self._read), purified[self._read]
+        self._rows = RowIndex.of(features, _outcomes(index), index.given)
+        self._share_index()
+        return purified._replace(features=host)
+
+    def _fit_inside(self, samples, groups):
+        """`fit_transform` of rows that a cleaner around this one has opened, and will index."""
+        self._validate_params()
+        check_two_classes(samples, type(self).__name__)
+        self._check_dask(samples, groups)
+        check_names(self, samples.feature_names, reset=True)
+        self.n_features_in_ = samples.n_features
+        self._rows = self._read = None
+        return self._learn(self._on_device(samples), groups)._replace(features=samples.features)
+
+    def _transform_inside(self, samples):
+        """`transform` of rows that a cleaner around this one has opened, and not found again."""
+        judged = self._transform_samples(self._on_device(samples))
+        return judged._replace(features=samples.features)
+
+    def _cleaners_inside(self):
+        """The fitted cleaners, fitted by `_fit_inside` to the rows of the fit."""
+        return []
+
+    def _share_index(self):
+        for cleaner in self._cleaners_inside():
+            # Rows that could not be read never come so far.
+            cleaner._rows, cleaner._read = self._rows, None
+            cleaner._share_index()
+
+    def _learn(self, samples, groups):
+        """Fit, and keep what is known about the rows but for their index."""
         purified = _judge_readable(samples, self._fit_samples, groups)
         self.classes_ = purified.classes
         self.label_distributions_ = purified.proba
@@ -244,12 +280,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         # The features of the fit are not kept: the index knows its rows by their projections.
         self._purified = purified._replace(features=np.empty((len(purified), 0)), inputs=None)
         self._sets_weight = not np.array_equal(purified.weight, samples.weight)
-        read = _readable_rows(samples)
-        features, index = samples.features, purified
-        if read is not None:
-            features, index = take_rows(features, read), purified[read]
-        self._rows, self._read = RowIndex(features, _outcomes(index), index.given), read
-        return purified._replace(features=host)
+        return purified
 
     def _on_device(self, samples):
         name, device = type(self).__name__, getattr(self, "device", None)

@@ -102,7 +102,45 @@ def test_columns_and_rows(small, da):
         other[rows] = 7
         np.testing.assert_array_equal(np.asarray(put_rows(A, rows, np.full((82, 4), 7.0))), other)
         assert all_finite(A)
-        assert not all_finite(put_rows(A, rows, np.full((82, 4), np.nan)))
+        for value in (np.nan, np.inf, -np.inf):
+            assert not all_finite(put_rows(A, rows[:1], np.full((1, 4), value)))
+        huge = put_rows(A, rows[:1], np.full((1, 4), -np.finfo(float).max))
+        assert all_finite(huge) and not all_finite(huge, 1e300)
+    assert all_finite(np.empty((0, 3)), 1)
+
+
+def test_few_rows_in_any_order(small, da):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 4))
+    for A in (X, chunked(da, X, rng), da.from_array(X, chunks=(70, 3))):
+        for rows in (rng.permutation(300)[:50], np.array([], int), np.array([7, 7, 290, 7])):
+            np.testing.assert_array_equal(few_rows(A, rows), X[rows])
+
+
+def test_results_with_columns_can_be_gathered(small, da):
+    X = np.random.default_rng(0).standard_normal((300, 4)).astype(np.float32)
+    for A in (X, da.from_array(X, chunks=(70, 4))):
+        doubled = map_rows(lambda B: 2 * B, A, gather=True)
+        assert isinstance(doubled, np.ndarray)
+        np.testing.assert_array_equal(doubled, 2 * X)
+
+
+def test_a_pass_is_one_graph(small, da):
+    dask = pytest.importorskip("dask")
+    graphs, X = [], da.ones((1000, 3), chunks=(100, 3))
+
+    def scheduler(dsk, keys, **kwargs):
+        graphs.append(dsk)
+        return dask.get(dsk, keys, **kwargs)
+
+    with dask.config.set(scheduler=scheduler):
+        sum_blocks(lambda B: (B.sum(axis=0),), X)
+        map_rows(lambda B, codes: B[:, 0] * codes, X, np.arange(1000))
+        map_rows(lambda B: 2 * B, X)
+        assert len(graphs) == 3
+        graphs.clear()
+        few_rows(X, np.arange(0, 1000, 10))
+        assert len(graphs) == 1
 
 
 def test_one_task_for_all_rows(small, da):
@@ -118,8 +156,10 @@ def test_working_memory_bounds_the_blocks():
     assert block_rows(X) == _blocks.BLOCK_ROWS
     with config_context(working_memory=64):
         size = block_rows(X)
+        wider = block_rows(X, width=4000)
     assert 64 <= size < _blocks.BLOCK_ROWS
     assert _blocks.UNIT_ROWS % size == 0
+    assert wider == size // 4
 
 
 def test_few_rows_read_their_own_chunks_alone(da):

@@ -78,6 +78,8 @@ def test_every_library_stays_where_it_is(xp):
         (X[:, 0], "Reshape your data"),
         (np.where(X == 3, np.nan, X), "NaN"),
         (np.where(X == 3, np.inf, X), "inf"),
+        (np.where(X == 3, -1e71, X), "at most 1e\\+70 in size as float64.*scale"),
+        (np.where(X == 3, 2e15, X).astype(np.float32), "at most 1e\\+15 in size as float32"),
     ]:
         with pytest.raises(ValueError, match=message):
             open_features(xp.asarray(bad), estimator=cleaner, reset=False)

@@ -132,7 +132,7 @@ def soft_transition(given: np.ndarray, proba: np.ndarray) -> np.ndarray:
     T_yk = sum_i p_iy [g_i = k] / sum_i p_iy over the rows with a given label; the row of a class
     that no row belongs to is that of a clean class.
     """
-    return _row_shares(_soft_counts(given, proba, np.ones(len(given))))
+    return _row_shares(sum_blocks(_soft_counts, given, proba)[0])
 
 
 def refined_transition(given: np.ndarray, proba: np.ndarray, clean_proba: np.ndarray) -> np.ndarray:
@@ -150,28 +150,24 @@ def refined_transition(given: np.ndarray, proba: np.ndarray, clean_proba: np.nda
         NaN is fine where the label is missing.
     """
 
-    def elsewhere(proba, given):
-        proba = proba.copy()
-        proba[np.arange(len(proba)), given] = 0
-        return proba.sum(axis=1).astype(np.float64)
+    def replaced(given, proba, wrong):
+        others = proba.copy()
+        others[np.arange(len(proba)), given] = 0
+        others = others.sum(axis=1).astype(np.float64)
+        return _soft_counts(given, proba, wrong / np.maximum(others, 1e-12))
 
-    others = map_rows(elsewhere, proba, given)
-    counts = _soft_counts(given, proba, (1 - clean_proba) / np.maximum(others, 1e-12))
+    counts = sum_blocks(replaced, given, proba, 1 - clean_proba)[0]
     labelled = given >= 0
     right = np.bincount(given[labelled], weights=clean_proba[labelled], minlength=len(counts))
     np.fill_diagonal(counts, right)
     return _row_shares(counts)
 
 
-def _soft_counts(given, proba, weight):
-    """N_yk = sum_i weight_i p_iy [g_i = k], shape (C, C)."""
-
-    def counts(given, proba, weight):
-        weight = np.where(given >= 0, weight, 0)
-        codes, columns = np.maximum(given, 0), proba.T
-        return (np.stack([np.bincount(codes, weight * p, len(columns)) for p in columns]),)
-
-    return sum_blocks(counts, given, proba, weight)[0]
+def _soft_counts(given, proba, weight=1.0):
+    """N_yk = sum_i weight_i p_iy [g_i = k] over a block of rows, (C, C) in a tuple."""
+    weight = np.where(given >= 0, weight, 0)
+    codes, columns = np.maximum(given, 0), proba.T
+    return (np.stack([np.bincount(codes, weight * p, len(columns)) for p in columns]),)
 
 
 def settled(proba: Any, codes: np.ndarray) -> Any:

@@ -60,6 +60,10 @@ class LandmarkMap:
         square = xp.sum(L**2, axis=1)[:, None]
         self._bordered = xp.concat([L, xp.ones_like(square), square], axis=1).T
 
+    def __reduce__(self) -> tuple:
+        """Leave the border out of what is sent to other processes."""
+        return LandmarkMap, (self.center, self.scale, self.landmarks)
+
     def __call__(self, X: Any) -> Any:
         """Map rows (b, d) to (b, m)."""
         xp = array_namespace(X)

@@ -71,7 +71,7 @@ class Ridge:
             phi = self._centred(X)
             return array_namespace(phi).matmul(phi, coefficients) + mean
 
-        return map_rows(score, X)
+        return map_rows(score, X, width=self.features.width)
 
     def leave_one_out(
         self,
@@ -109,7 +109,7 @@ class Ridge:
             fit = xp.matmul(phi, coefficients) + mean
             return Y - (Y - fit) / xp.clip(1 - h, 1e-6, None)
 
-        scores = map_rows(score, X, targets, weight)
+        scores = map_rows(score, X, targets, weight, width=self.features.width)
         if groups is None:
             return scores
         out = to_numpy(scores).copy()
@@ -183,7 +183,8 @@ def fit_ridge(
         moments = xp.sum(weighted, axis=0), xp.sum(u * Y, axis=0)
         return xp.matmul(weighted.T, phi), xp.matmul(weighted.T, Y), *moments
 
-    gram, cross, total, target_total = sum_blocks(products, X, targets, weight)
+    sums = sum_blocks(products, X, targets, weight, width=features.width)
+    gram, cross, total, target_total = sums
     n = X.shape[0] if weight is None else float(np.sum(weight, dtype=np.float64))
     xp = array_namespace(gram)
     target_mean = to_numpy(target_total) / n

@@ -1,10 +1,12 @@
 """Recognise rows seen before by their content."""
 
+import copy
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from skclean._array import array_namespace, from_numpy, to_numpy
+from skclean._array import array_namespace, from_numpy, is_dask, to_numpy
 from skclean._blocks import few_rows, map_rows, sum_blocks
 
 N_PROJECTIONS = 8
@@ -25,6 +27,12 @@ MAX_OFFSET = 100.0
 SAME_BATCH = 0.99
 # Rows with more near neighbours than this are not recognised unless exactly the same.
 MAX_CANDIDATES = 256
+# The columns' spread is that of about so many rows, unless a row is so many times larger, in those
+# spreads, than half of the rows: its tolerance would be too wide.
+SPREAD_ROWS = 1000
+MAX_SIZE = 10.0
+#: The indices in use of dask arrays, by the name of the array: those of one name are the same.
+_IN_USE: WeakValueDictionary[str, "RowIndex"] = WeakValueDictionary()
 
 
 class RowIndex:
@@ -62,24 +70,44 @@ class RowIndex:
     ) -> None:
         n, d = features.shape
         self.n_rows = n
-        self._centre, self._spread = _centre_and_spread(features)
-        self._offset = float(
-            np.sum(np.minimum(np.abs(self._centre) / self._spread, MAX_OFFSET) ** 2)
-        )
         self._directions = _directions(d)
-        points, size = self._project(features)
+        some = few_rows(features, slice(0, n, max(1, n // SPREAD_ROWS)))
+        points, size = self._standardise(features, *_centre_and_spread(some))
+        if some.shape[0] < n and not _alike(size):
+            points, size = self._standardise(
+                features, self._centre, _spread(features, self._centre)
+            )
         given = np.full(n, -1) if given is None else np.asarray(given)
         outcome = np.arange(n) if outcome is None else np.asarray(outcome)
         # One cell for all rows of the same content and given label, in the order of the first
         # projection.
         order, starts = _cells(points, given, EXACT * size)
-        self._cell_row = order[starts]
-        self._cell_given = given[self._cell_row]
-        self._cell_outcome = _common(outcome[order], starts)
-        self._cell_points = points[self._cell_row]
+        row = order[starts]
+        self._cell_row, self._cell_given = _narrow(row), _narrow(given[row])
+        self._cell_outcome = _narrow(_common(outcome[order], starts))
+        self._cell_points = points[row]
         self._cell_keys = self._cell_points[:, :2].T.copy()
-        self._cell_of_row = np.empty(n, dtype=np.int64)
-        self._cell_of_row[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=n))
+        cell = np.empty(n, dtype=np.int64)
+        cell[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=n))
+        self._cell_of_row = _narrow(cell)
+        if is_dask(features):
+            _IN_USE[features.name] = self
+
+    @classmethod
+    def of(cls, features: Any, outcome: np.ndarray, given: np.ndarray) -> "RowIndex":
+        """An index; of a dask array that is indexed already, without a pass over it."""
+        index = _IN_USE.get(features.name) if is_dask(features) else None
+        if index is None or not np.array_equal(index._cell_given[index._cell_of_row], given):
+            return cls(features, outcome, given)
+        index, order = copy.copy(index), np.argsort(index._cell_of_row, kind="stable")
+        starts = np.flatnonzero(np.diff(index._cell_of_row[order], prepend=-1))
+        index._cell_outcome = _narrow(_common(outcome[order], starts))
+        return index
+
+    @staticmethod
+    def has(features: Any) -> bool:
+        """Whether these are a dask array that is indexed already."""
+        return is_dask(features) and features.name in _IN_USE
 
     def match(self, features: Any, given: np.ndarray | None = None) -> np.ndarray:
         """The row of the index that each row is.
@@ -123,6 +151,12 @@ class RowIndex:
                 rows[block] = self._search(points[block], given[block], radius[block])
         return rows
 
+    def _standardise(self, features, centre, spread):
+        """`_project` by other centres and spreads of the columns."""
+        self._centre, self._spread = centre, spread
+        self._offset = float(np.sum(np.minimum(np.abs(centre) / spread, MAX_OFFSET) ** 2))
+        return self._project(features)
+
     def _project(self, features):
         """Projections (n, k) and the size of each row that tolerances are relative to (n,)."""
         # A task on dask takes along what the function holds: not the whole index.
@@ -131,12 +165,14 @@ class RowIndex:
         def project(features):
             xp = array_namespace(features)
             centre, spread, directions = (from_numpy(x, features) for x in parameters)
-            z = (xp.astype(features, xp.float64) - centre) / spread
+            z = xp.astype(features, xp.float64, copy=True)
+            z -= centre
+            z /= spread
+            size = xp.sqrt(xp.vecdot(z, z) + offset)
             # One array, that both are gathered in one pass.
-            size = xp.sqrt(xp.sum(z * z, axis=1) + offset)
             return xp.concat([xp.matmul(z, directions), size[:, None]], axis=1)
 
-        found = to_numpy(map_rows(project, features))
+        found = to_numpy(map_rows(project, features, gather=True))
         points, size = np.ascontiguousarray(found[:, :-1]), found[:, -1].copy()
         # A row so far out that its square overflows is near no other.
         size[~np.isfinite(size)] = 0
@@ -190,26 +226,41 @@ class RowIndex:
 
 
 def _centre_and_spread(features):
-    """Mean and mean absolute deviation of each column, in float64 on the host.
-
-    The centre is the mean of up to 1000 rows. The spread is positive: a column that is constant
-    up to the last bits of float32 has its size as spread, or 1 if it is zero.
-    """
+    """Mean and mean absolute deviation of each column of a few rows, in float64 on the host."""
     n, d = features.shape
     if n == 0:
         return np.zeros(d), np.ones(d)
-    some = few_rows(features, slice(0, n, max(1, n // 1000)))
-    xp = array_namespace(some)
-    centre = xp.mean(xp.astype(some, xp.float64), axis=0)
+    xp = array_namespace(features)
+    centre = to_numpy(xp.mean(xp.astype(features, xp.float64), axis=0))
+    return centre, _spread(features, centre)
+
+
+def _spread(features, centre):
+    """Mean absolute deviation of each column from its centre.
+
+    It is positive: a column that is constant up to the last bits of float32 has its size as spread,
+    or 1 if it is zero.
+    """
 
     def deviation(features):
-        return (xp.sum(xp.abs(xp.astype(features, xp.float64) - centre), axis=0),)
+        xp = array_namespace(features)
+        away = xp.abs(xp.astype(features, xp.float64) - from_numpy(centre, features))
+        return (xp.sum(away, axis=0),)
 
-    total = to_numpy(sum_blocks(deviation, features)[0]) / n
-    centre = to_numpy(centre)
+    total = to_numpy(sum_blocks(deviation, features)[0]) / features.shape[0]
     size = np.abs(centre)
     constant = total <= 1e-6 * size
-    return centre, np.where(constant, np.where(size > 0, size, 1.0), total)
+    return np.where(constant, np.where(size > 0, size, 1.0), total)
+
+
+def _alike(size):
+    """Whether no row is much larger than most, nor too large to square."""
+    return size.min() > 0 and size.max() <= MAX_SIZE * np.median(size)
+
+
+def _narrow(x):
+    """Integers in as few bytes as hold them."""
+    return x.astype(np.min_scalar_type(-1 - int(x.max(initial=0))))
 
 
 def _squares(differences):

@@ -11,9 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 
 from skclean._blocks import best_class, few_rows, sum_blocks
-from skclean._fields import KEPT, PREDICTED, TRUSTED
 from skclean._validation import Interval, StrOptions
 from skclean.base import BaseCleaner
+from skclean.decision.status import judged_status
 from skclean.decision.summary import settled, soft_transition
 from skclean.decision.transition import needed_support
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
@@ -186,8 +186,11 @@ class AutoPurifier(BaseCleaner):
         return self._leave_alone(purified) if self.left_alone_ else purified
 
     def _transform_samples(self, samples):
-        purified = self.purifier_.transform(samples)
+        purified = self.purifier_._transform_inside(samples)
         return self._leave_alone(purified) if self.left_alone_ else purified
+
+    def _cleaners_inside(self):
+        return [self.purifier_]
 
     def _open_candidates(self):
         if self.candidates is None:
@@ -251,13 +254,10 @@ class AutoPurifier(BaseCleaner):
         """The given labels where there are any, hard and soft, with what is known about them."""
         given = samples._given_codes()
         proba = settled(samples.proba, given)
-        status = np.where(given >= 0, KEPT, PREDICTED).astype(np.int8)
-        if samples.trusted is not None:
-            status[samples.trusted] = TRUSTED
         return samples.with_labels(
             proba=proba,
             label_codes=np.where(given >= 0, given, best_class(proba)),
-            status=status,
+            status=judged_status(np.ones(len(given)), given, samples.trusted, 0.5),
         )
 
 
@@ -267,7 +267,7 @@ def _fitted(candidate, samples, groups):
     with warnings.catch_warnings():
         # Of a candidate's settings the user may know nothing.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return purifier, purifier.fit_transform(samples, groups=groups)
+        return purifier, purifier._fit_inside(samples, groups)
 
 
 def _choose(candidates, hits):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from skclean._blocks import best_class, map_rows
+from skclean._blocks import map_rows
 from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._validation import HasMethods, Interval, StrOptions
 from skclean.base import BaseCleaner
@@ -90,13 +90,16 @@ class CredibilityRelabeler(BaseCleaner):
         self.cleaner_ = None
         if samples.status_codes is None:
             self.cleaner_ = GMMCleaner() if self.cleaner is None else clone(self.cleaner)
-            samples = self.cleaner_.fit_transform(samples, groups=groups)
+            if isinstance(self.cleaner_, BaseCleaner):
+                samples = self.cleaner_._fit_inside(samples, groups)
+            else:
+                samples = self.cleaner_.fit_transform(samples, groups=groups)
         self.informative_ = getattr(self.cleaner_, "informative_", True)
         _check_proba(samples)
-        top = map_rows(_top, samples.proba)
+        top, best = map_rows(_top, samples.proba)
         self._range = float(top.min()), float(top.max())
         self.mixture_ = fit_two_gaussians(normalise(top, *self._range))
-        purified = self._relabel(samples, judged=(KEPT, TRUSTED))
+        purified = self._relabel(samples, top, best, judged=(KEPT, TRUSTED))
         self.transition_matrix_ = soft_transition(samples.given, purified.proba)
         return purified
 
@@ -107,34 +110,42 @@ class CredibilityRelabeler(BaseCleaner):
                     f"{type(self).__name__}: expected rows judged by a cleaner, as in the fit, got "
                     "bare ones; do put the cleaner before this step in one Pipeline."
                 )
-            samples = self.cleaner_.transform(samples)
-        return self._relabel(samples, judged=(KEPT, TRUSTED, PREDICTED))
-
-    def _relabel(self, samples: Any, judged: tuple) -> Any:
-        """New labels in the rows that are not of a status in `judged`."""
+            inside = self._cleaners_inside()
+            judge = inside[0]._transform_inside if inside else self.cleaner_.transform
+            samples = judge(samples)
         _check_proba(samples)
-        proba = samples.proba
-        top = normalise(map_rows(_top, proba), *self._range)
-        right = np.ones(len(top))
+        top, best = map_rows(_top, samples.proba)
+        return self._relabel(samples, top, best, judged=(KEPT, TRUSTED, PREDICTED))
+
+    def _cleaners_inside(self):
+        return [self.cleaner_] if isinstance(self.cleaner_, BaseCleaner) else []
+
+    def _relabel(self, samples: Any, top: Any, best: Any, judged: tuple) -> Any:
+        """New labels in the rows that are not of a status in `judged`."""
+        top, right = normalise(top, *self._range), np.ones(len(top))
         if self.mixture_.n_components == 2:
             # The posterior of two unequal variances turns back beyond one of the means.
             right = 1 - self.mixture_.smaller_proba(np.clip(top, *self.mixture_.means))
-        best, status = best_class(proba), samples.status_codes.copy()
-        given = samples._given_codes()
+        status, given = samples.status_codes.copy(), samples._given_codes()
         wrong = ~np.isin(status, judged)
         credible = right > self.threshold
         status[wrong] = np.where(credible, CORRECTED, UNKNOWN)[wrong]
         # Judged wrong, and predicted all the same: the two agree on the label.
         status[wrong & credible & (best == given)] = KEPT
+        status[wrong & credible & (given < 0)] = PREDICTED
         kept = np.isin(status, (KEPT, TRUSTED))
-        soft = settled(proba, np.where(kept, given, -1))
-        return samples.with_labels(
-            proba=soft, label_codes=np.where(kept, given, best), status=status, right_proba=right
+        soft = settled(samples.proba, np.where(kept, given, -1))
+        return samples._replace(
+            proba=soft,
+            label_codes=np.where(kept, given, best),
+            status_codes=status,
+            right_proba=right,
         )
 
 
 def _top(proba):
-    return proba.max(axis=1).astype(np.float64)
+    """The greatest probability of each row, and its class."""
+    return proba.max(axis=1).astype(np.float64), proba.argmax(axis=1)
 
 
 def _check_proba(samples):

@@ -40,9 +40,10 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
     Parameters
     ----------
     solver : {"likelihood", "paper"}, default="likelihood"
-    threshold : float in [0, 1], default=0.5
+    threshold : float in [0, 1] or "f1", default=0.5
         Labels with a greater `clean_proba` are kept. The others take the class of greatest
-        probability (status corrected); if that is the given label, status unknown.
+        probability (status corrected); if that is the given label, status unknown. "f1" is the
+        threshold of the greatest F1 to be expected, as in `TransitionCleaner`.
     estimator : LeaveOneOutRidge or None, default=None
         The least squares. None is ``LeaveOneOutRidge()`` for the likelihood and
         ``LeaveOneOutRidge(kernel="linear")`` for the paper's solver.
@@ -302,7 +303,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
     def _most_credible(self, samples, groups):
         """Mask of the rows of each class that the likelihood believes most."""
         inner = LeastSquaresMetaPurifier(estimator=self.estimator, n_refits=0)
-        found = inner.fit_transform(samples._replace(trusted=None), groups=groups)
+        found = inner._fit_inside(samples._replace(trusted=None), groups)
         chosen = np.zeros(len(samples), dtype=bool)
         for k in range(len(samples.classes)):
             rows = np.flatnonzero(samples.given == k)

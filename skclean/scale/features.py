@@ -10,7 +10,7 @@ from skclean._optional import import_optional
 
 
 class NumpyFile:
-    """A .npy file that is opened where it is read, so that it can be sent to other processes.
+    """A .npy file that is mapped into memory where it is read, so that others can be sent it.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class NumpyFile:
         self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        return np.array(np.load(self.path, mmap_mode="r")[key])
+        return np.load(self.path, mmap_mode="r")[key]
 
 
 def open_features(path: Any) -> Any:

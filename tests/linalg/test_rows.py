@@ -199,6 +199,29 @@ def test_other_columns_are_refused(rng):
         RowIndex(X).match(X[:, 1:])
 
 
+@pytest.mark.parametrize("kind", ["rare flag", "rare size", "far row"])
+def test_what_few_rows_do_not_show(kind, rng):
+    """Columns that are the same in the rows from which spreads are estimated."""
+    n, some = 20_000, np.arange(7, 20_000, 2000)
+    X = rng.standard_normal((n, 30))
+    if kind == "rare flag":
+        X[:, 3] = 0
+        X[some, 3] = 1e6
+    elif kind == "rare size":
+        X[:, 3] = 5 * (1 + 0.1 * rng.standard_normal(n))
+        X[some, 3] = 700
+    else:
+        X[some] *= 1e8
+    index, noise = RowIndex(X), rng.standard_normal(X.shape)
+    order = rng.permutation(n)
+    np.testing.assert_array_equal(index.match(X[order]), order)
+    np.testing.assert_array_equal(index.match((X * (1 + 1e-6 * noise))[order]), order)
+    np.testing.assert_array_equal(index.match(X * (1 + 1e-4 * noise)), -1)
+    strangers = X[some]
+    strangers[:, 4:] *= 1 + 1e-2 * noise[some, 4:]
+    np.testing.assert_array_equal(index.match(strangers), -1)
+
+
 def test_many_rows_quickly(rng):
     X = rng.standard_normal((200_000, 64)).astype(np.float32)
     order = rng.permutation(len(X))

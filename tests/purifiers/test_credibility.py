@@ -93,7 +93,7 @@ def test_rows_without_a_label_get_one_where_it_is_credible(cleaner):
     y[:100] = None
     samples = CredibilityRelabeler(cleaner=cleaner).fit_transform(X, y)
     credible = samples.right_proba[:100] > 0.5
-    np.testing.assert_array_equal(samples.status[:100], np.where(credible, "corrected", "unknown"))
+    np.testing.assert_array_equal(samples.status[:100], np.where(credible, "predicted", "unknown"))
     assert np.mean(samples.labels[:100][credible] == TRUTH[:100][credible]) > 0.95
 
 

@@ -128,6 +128,36 @@ def test_more_scores_than_the_model_is_fitted_to(monkeypatch):
     assert_same(cleaner.fit_transform(on_dask(X), Y), cleaner.fit_transform(X, Y))
 
 
+@pytest.mark.parametrize(("name", "most"), [("transition", 7), ("credibility", 7), ("auto", 8)])
+def test_passes_over_the_features(name, most):
+    """Finite, landmarks, products, regularisation, leave one out, twice for the index of rows."""
+    read = np.zeros(4, int)
+
+    def counted(x, block_info=None):
+        read[block_info[0]["chunk-location"][0]] += 1
+        return x
+
+    lazy = da.from_array(np.tile(X, (4, 1))[:1024], chunks=(256, 64))
+    lazy = lazy.map_blocks(counted, dtype=X.dtype, meta=np.empty((0, 0)))
+    with dask.config.set(scheduler="synchronous"):
+        cleaner = CLEANERS[name].fit(lazy, np.tile(Y, 4)[:1024])
+        assert (read[1:] <= most).all()
+        read[:] = 0
+        # Behind another step, a cleaner knows the features already.
+        samples = LabelledSamples(lazy, np.tile(Y, 4)[:1024])
+        samples = CLEANERS["mixture"].fit_transform(samples)
+        read[:] = 0
+        relabeler = CredibilityRelabeler()
+        relabelled = relabeler.fit_transform(samples)
+        assert not read.any()
+    expected = CredibilityRelabeler().fit(samples.with_features(lazy.compute()))
+    np.testing.assert_array_equal(
+        relabeler.transform(lazy.compute()).label_codes, relabelled.label_codes
+    )
+    np.testing.assert_array_equal(expected.transduction_, relabelled.labels)
+    assert cleaner.n_features_in_ == 64
+
+
 def test_pipeline():
     pipe = Pipeline([("clean", GMMCleaner(estimator=SMALL)), ("relabel", CredibilityRelabeler())])
     assert_same(pipe.fit_transform(on_dask(X), Y), pipe.fit_transform(X, Y))

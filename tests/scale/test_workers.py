@@ -24,7 +24,6 @@ def killing(x, block_info=None):
     return x
 
 
-@pytest.mark.filterwarnings("ignore:Sending large graph")
 def test_a_killed_worker_changes_nothing(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     y = rng.integers(0, CLASSES, ROWS)
