@@ -145,13 +145,13 @@ class Ridge:
     def _root(self):
         """Lower triangular L of shape (m, m) with leverage 1 / n + |L^T (phi - mean)|^2."""
         xp, vectors = array_namespace(self.vectors), self._wide_vectors()
-        scaled = vectors * from_numpy(self.shrinkage() ** 0.5, vectors)
-        upper = xp.linalg.qr(scaled.T).R
+        vectors *= from_numpy(self.shrinkage() ** 0.5, vectors)
+        upper = xp.linalg.qr(vectors.T).R
         return xp.astype(upper.T, self.vectors.dtype)
 
     def _wide_vectors(self):
         xp = array_namespace(self.vectors)
-        return xp.astype(self.vectors, xp.float64)
+        return xp.astype(self.vectors, xp.float64, copy=True)
 
 
 def fit_ridge(

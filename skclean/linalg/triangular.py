@@ -16,7 +16,7 @@ def squared_norms(X: Any, L: Any) -> Any:
     X : array of shape (n, m)
         float32 or float64.
     L : array of shape (m, m)
-        Lower triangular, of the same dtype.
+        Lower triangular, of the same dtype; best laid out by columns.
 
     Returns
     -------
@@ -26,6 +26,6 @@ def squared_norms(X: Any, L: Any) -> Any:
     if isinstance(X, np.ndarray):
         # BLAS has half the work where it knows of the zeros; it counts rows as columns.
         (trmm,) = get_blas_funcs(("trmm",), (X,))
-        product = trmm(1.0, L.T, X.T, lower=0)
+        product = trmm(1.0, L, X.T, lower=1, trans_a=1)
         return np.einsum("ij,ij->j", product, product)
     return xp.sum(xp.matmul(X, L) ** 2, axis=1)
