@@ -58,8 +58,8 @@ def two_stage(X, given, epochs=60):
 def cpc(X, given, epochs=45, warm_up=10, n_components=64):
     """CPC: prototypes under one mixture by equations 2, 3 and 5, with alpha 0.
 
-    A tenth of the paper's epochs, at a constant rate. After each, the layer learns the rows that the
-    prototypes keep by cross-entropy, where the paper has DivideMix.
+    A tenth of the paper's epochs, at a constant rate. After each, the layer learns the rows that
+    the prototypes keep by cross-entropy, where the paper has DivideMix.
     """
     X, y, n_classes = _tensors(X, given)
     layer = torch.nn.Linear(X.shape[1], n_classes)

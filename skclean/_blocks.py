@@ -199,6 +199,8 @@ def all_finite(x: Any, largest: float = np.inf) -> bool:
 
     def beyond(x):
         xp = array_namespace(x)
+        if not xp.isdtype(x.dtype, "real floating"):
+            return (xp.zeros(()),)
         most = min(largest, float(xp.finfo(x.dtype).max))
         # NaN is the greatest and the least, and within no bounds.
         within = (xp.max(x) <= most) & (xp.min(x) >= -most)

@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import ctypes
 import errno
 import os
 import platform
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 @contextmanager
@@ -53,14 +55,21 @@ def replacing(path: Any) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Any) -> Iterator[Path]:
+def replacing_folder(path: Any, overwrite: bool = True) -> Iterator[Path]:
     """A folder to write to; it takes its own name once it is complete.
+
+    On Linux, on file systems that can exchange two names (those of a network often cannot), there
+    is a folder of that name at every moment. Elsewhere one that is replaced is away between two
+    renames, and a process killed just then leaves both under hidden names beside it. Of several
+    writers the last one wins.
 
     Parameters
     ----------
     path : path-like
-        The folder to be. One that is there is removed when the new one is complete, and stays as
-        it is where writing fails.
+        The folder to be, or a link to it. One that is there stays as it is where writing fails;
+        the new one gets its permissions.
+    overwrite : bool, default=True
+        Whether one that is there and not empty is removed when the new one is complete.
 
     Yields
     ------
@@ -69,18 +78,29 @@ def replacing_folder(path: Any) -> Iterator[Path]:
 
     Raises
     ------
+    FileExistsError
+        If one is there that is not empty, and `overwrite` is False.
     OSError
         Naming the file that is to be, where the disk is full or cannot be written to.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(path)
+    # Other links stay: a cluster may have them elsewhere.
+    resolve = os.path.realpath if path.is_symlink() or ".." in path.parts else os.path.abspath
+    path = Path(resolve(path))
     temporary, old = scratch_path(path), scratch_path(path)
     try:
         temporary.mkdir()
         yield temporary
         with suppress(FileNotFoundError):
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-            path.rename(old)
-        temporary.rename(path)
+        while not _placed(temporary, path):
+            if not overwrite:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            if _exchanged(temporary, path):
+                break
+            shutil.rmtree(old, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                path.rename(old)
     except OSError as error:
         name = str(error.filename or "")
         if not error.errno or not name.startswith(str(temporary)):
@@ -93,6 +113,27 @@ def replacing_folder(path: Any) -> Iterator[Path]:
         for left in (temporary, old):
             shutil.rmtree(left, ignore_errors=True)
     remove_scratch(path)
+
+
+def _placed(temporary, path):
+    """Whether a folder could take a name, which a folder with files may have."""
+    try:
+        temporary.rename(path)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        return False
+    return True
+
+
+def _exchanged(one, other):
+    """Whether the system could exchange two names at once."""
+    try:
+        exchange = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, both = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return exchange(here, os.fsencode(one), here, os.fsencode(other), both) == 0
 
 
 def finish(path: Path, temporary: Path) -> None:

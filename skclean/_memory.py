@@ -43,11 +43,16 @@ def kept_memory() -> Iterator[None]:
             _inside -= 1
             if not _inside:
                 _set(int(before), int(mmap) if mmap.isdecimal() else _DEFAULT_MMAP)
+                _call("malloc_trim", 0)
 
 
 def _set(trim, mmap):
-    # Only glibc has it.
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_TRIM_THRESHOLD, trim)
-        mallopt(_MMAP_THRESHOLD, mmap)
+    _call("mallopt", _TRIM_THRESHOLD, trim)
+    _call("mallopt", _MMAP_THRESHOLD, mmap)
+
+
+def _call(name, *arguments):
+    # Only glibc has them.
+    function = getattr(ctypes.CDLL(None), name, None)
+    if function is not None:
+        function(*arguments)

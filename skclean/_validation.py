@@ -15,13 +15,12 @@ from skclean._array import array_namespace, detached, is_dask, is_numpy, to_nump
 from skclean._blocks import all_finite, in_chunks
 from skclean._fields import check_kind, check_trusted
 from skclean._labels import short, shown
-from skclean.linalg.rows import RowIndex
 from skclean.samples import LabelledSamples
 
-# scikit-learn's private names that other modules need are imported from here alone.
 #: What features may be in size: beyond, sums of products overflow.
 LARGEST = {"float32": 1e15, "float64": 1e70}
 
+# scikit-learn's private names that other modules need are imported from here alone.
 __all__ = [
     "HasMethods",
     "Interval",
@@ -325,7 +324,7 @@ def _check_device_features(features, name, at_least):
     if features.dtype not in (xp.float32, xp.float64):
         features = xp.astype(features, xp.float32 if features.dtype.itemsize < 4 else xp.float64)
     features = in_chunks(features) if is_dask(features) else features
-    return features if RowIndex.has(features) else _check_size(features, name)
+    return _check_size(features, name)
 
 
 def _check_size(features, name):

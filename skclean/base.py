@@ -234,7 +234,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         features, index = samples.features, purified
         if self._read is not None:
             features, index = take_rows(features, self._read), purified[self._read]
-        self._rows = RowIndex.of(features, _outcomes(index), index.given)
+        self._rows = RowIndex(features, _outcomes(index), index.given)
         self._share_index()
         return purified._replace(features=host)
 

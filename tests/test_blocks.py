@@ -106,7 +106,7 @@ def test_columns_and_rows(small, da):
             assert not all_finite(put_rows(A, rows[:1], np.full((1, 4), value)))
         huge = put_rows(A, rows[:1], np.full((1, 4), -np.finfo(float).max))
         assert all_finite(huge) and not all_finite(huge, 1e300)
-    assert all_finite(np.empty((0, 3)), 1)
+    assert all_finite(np.empty((0, 3)), 1) and all_finite(np.arange(3))
 
 
 def test_few_rows_in_any_order(small, da):

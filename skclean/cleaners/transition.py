@@ -195,17 +195,24 @@ class TransitionCleaner(EvidenceCleaner):
         given = samples._given_codes()
         return self._purify(samples, on_host(self.model_.posterior(scores, given)), new=True)
 
+    def _threshold(self, clean, new):
+        """What `threshold` says, of the rows of the fit for all that come later."""
+        if self.threshold == "f1" and new:
+            return self.threshold_
+        cut = self.threshold
+        if cut == "f1":
+            cut = f1_threshold(clean) if getattr(self, "informative_", True) else 0.0
+        if not new:
+            self.threshold_ = cut
+        return cut
+
     def _purify(self, samples, posterior, new=False):
         """Verdicts by the posterior (n, C), not yet normalised, which is written to."""
         given, certain = samples._given_codes(), np.full(len(samples), -1)
         if samples.trusted is not None:
             certain[samples.trusted] = given[samples.trusted]
         posterior, best, clean = map_rows(_judge, posterior, given, certain, out=posterior)
-        cut = self.threshold
-        if cut == "f1":
-            cut = self.threshold_ if new else f1_threshold(clean[(given >= 0) & (certain < 0)])
-        if not new:
-            self.threshold_ = cut
+        cut = self._threshold(clean[(given >= 0) & (certain < 0)], new)
         kept = np.nan_to_num(clean) > cut
         return samples.with_labels(
             proba=posterior,

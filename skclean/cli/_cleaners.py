@@ -56,7 +56,8 @@ def parse_threshold(text: str) -> float | str:
     except ValueError:
         value = np.nan
     if not 0 <= value <= 1:
-        raise ValueError(f"expected f1 or a number from 0 to 1, got {text}")
+        typer = import_optional("typer", "cli")
+        raise typer.BadParameter(f"expected f1 or a number from 0 to 1, got {text}.")
     return value
 
 

@@ -15,7 +15,12 @@ _EMBEDDING_NAMES = ("embedding", "embeddings", "features")
 
 
 def read_features(
-    table: Any, asked: Sequence[str], fitted: Sequence[str] | None, path: Path, note: Any
+    table: Any,
+    asked: Sequence[str],
+    fitted: Sequence[str] | None,
+    path: Path,
+    note: Any,
+    others: Sequence[str] = (),
 ) -> tuple[np.ndarray, list[str] | None]:
     """The features of a table.
 
@@ -29,6 +34,8 @@ def read_features(
     path : Path
         For messages.
     note : callable of str
+    others : sequence of str
+        Columns that are labels, ids or the like: no pattern or prefix takes them for features.
 
     Returns
     -------
@@ -44,7 +51,7 @@ def read_features(
     """
     there = table.column_names
     if asked:
-        names = _matched(list(asked), there, path)
+        names = _matched(list(asked), there, set(others), path)
     elif fitted is not None and not _only_lists(table, fitted):
         names = _of_fit(there, fitted, path, note)
     else:
@@ -90,15 +97,21 @@ def check_width(got: int, model: Any, names: list[str] | None, path: Path, note:
         )
 
 
-def _matched(asked, there, path):
+def _matched(asked, there, others, path):
     """Columns by name, by a pattern, or by a prefix."""
     found: list[str] = []
+    free = [column for column in there if column not in others]
     for name in asked:
         parts = [name] if name in there else [p.strip() for p in name.split(",")]
         for part in parts:
-            hits = [part] if part in there else fnmatch.filter(there, part)
+            if part in others:
+                raise ValueError(
+                    f"--features: expected columns that nothing else is, got {part!r}, which holds "
+                    "the labels, ids or the like; do leave it out."
+                )
+            hits = [part] if part in there else fnmatch.filter(free, part)
             if not hits and part:
-                hits = [column for column in there if column.startswith(part)]
+                hits = [column for column in free if column.startswith(part)]
             if not hits:
                 raise ValueError(
                     f"--features: expected columns of {path}, {short(there)}, got {part!r}, which "

@@ -107,7 +107,9 @@ def read_data(path: Path, roles: Roles, max_bytes: int, note: Any, fitted: Any =
         data = _read_npz(path, roles, max_bytes, note)
     elif suffix in TABLES:
         table = read_table(path, max_bytes)
-        features, names = read_features(table, roles.features, fitted, path, note)
+        named = (roles.labels, roles.id or "id", roles.text, roles.trusted, roles.groups)
+        others = [name for name in named if name is not None]
+        features, names = read_features(table, roles.features, fitted, path, note, others)
         data = Data(path, table, list(range(table.num_rows)), features=features, names=names)
     else:
         raise ValueError(

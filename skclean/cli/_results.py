@@ -14,6 +14,8 @@ from skclean._optional import import_optional
 from skclean.inspection.verdicts import verdicts
 
 #: Columns that are added, in their order.
+#: A batch with that much more noise than the fit had may be of another kind.
+_MORE_WRONG = 0.1
 COLUMNS = (
     "given_label",
     "purified_label",
@@ -203,14 +205,38 @@ def summary_of(command: str, samples: Any, cleaner: Any = None) -> dict[str, Any
     }
 
 
+def rates(samples: Any, model: Any) -> dict[str, float | None]:
+    """Share of the labels of a batch that are wrong, and of those of the fit, where it is known."""
+    steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
+    fitted = [step.noise_rate_ for step in steps if hasattr(step, "noise_rate_")]
+    clean = samples.clean_proba[~np.isnan(samples.clean_proba)]
+    return {
+        "noise_rate": float(1 - clean.mean()) if len(clean) else None,
+        "noise_rate_of_fit": fitted[-1] if fitted else None,
+    }
+
+
+def _told_rates(now, fitted):
+    """What is said of the rates; more wrong labels than in the fit may be rows of another kind."""
+    said = f"About {100 * now:.1f} % of the labels are wrong"
+    if fitted is None:
+        return f"{said}."
+    said = f"{said}, {100 * fitted:.1f} % in the fit"
+    if now <= fitted + _MORE_WRONG:
+        return f"{said}."
+    return f"{said}: if these rows are of another kind, the cleaner must be fitted anew."
+
+
 def told(summary: dict[str, Any], audit: Any, written: list[Path], ranking: bool = False) -> str:
     """What a command found, for people; `ranking` is that of `verdicts`."""
     counts = ", ".join(f"{name} {n}" for name, n in summary["status"].items() if n)
     size = f"{summary['rows']} rows, {summary['features']} features"
+    rate = summary.get("noise_rate")
     lines = [
         summary["reason"] or f"{size}, {len(summary['classes'])} classes.",
         *([str(audit)] if audit is not None else []),
         f"Labels: {counts}.",
+        *([_told_rates(rate, summary["noise_rate_of_fit"])] if rate is not None else []),
         *(["clean_proba is a score that ranks the labels, not a probability."] if ranking else []),
     ]
     if written:

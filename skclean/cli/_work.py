@@ -114,6 +114,8 @@ def run_apply(
         )
     samples = without_fitted_labels(samples, read)
     summary = _results.summary_of("apply", samples)
+    if samples.clean_proba is not None and not is_ranking(model):
+        summary |= _results.rates(samples, model)
     _write(console, files, data, samples, model, prefix)
     summary["outputs"] = _shown(outputs)
     console.result(summary, _results.told(summary, None, _named(outputs), is_ranking(model)))

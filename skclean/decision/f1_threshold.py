@@ -18,17 +18,19 @@ def f1_threshold(clean_proba: np.ndarray) -> float:
     Returns
     -------
     float
-        Flagged are probabilities up to this; 0, which flags none, where nothing is expected to be
-        wrong.
+        Flagged are probabilities up to this: 0, which flags none, where less than one label is
+        expected to be wrong; 0.5 without labels.
 
     References
     ----------
     .. [1] Lipton, Elkan and Naryanaswamy, "Optimal Thresholding of Classifiers to Maximize F1
        Measure", 2014, theorem 1.
     """
+    if not len(clean_proba):
+        return 0.5
     ordered = np.sort(clean_proba).astype(np.float64)
     wrong = np.cumsum(1 - ordered)
-    if not len(wrong) or not wrong[-1] > 0:
+    if wrong[-1] < 1:
         return 0.0
     f1 = 2 * wrong / (np.arange(1, len(ordered) + 1) + wrong[-1])
     return float(ordered[np.argmax(f1)])

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,9 @@ except ImportError:  # Windows has no such locks: two runs are then not kept apa
 FORMAT = 1
 _KEY, _SEAL = "skclean", "sha256"
 _FILE, _LOCK = "checkpoint.safetensors", "lock"
+_PLAIN = str, Number, list, tuple, type(None)
+# Where an object lies in memory is another place in another process.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 #: Images that tell one set from another.
 FINGERPRINT_ROWS = 64
 
@@ -271,9 +276,11 @@ class Checkpoints:
 
 
 def described(part: Any) -> str:
-    """What tells settings apart in any process: the parameters of an estimator, else its name."""
-    if part is None or hasattr(part, "get_params"):
-        return repr(part)
+    """What tells settings apart in any process: a plain value, the parameters of an estimator, or a
+    name.
+    """
+    if isinstance(part, _PLAIN) or hasattr(part, "get_params"):
+        return _ADDRESS.sub("", repr(part))
     named = part if hasattr(part, "__qualname__") else type(part)
     return f"{named.__module__}.{named.__qualname__}"
 

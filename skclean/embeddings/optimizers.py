@@ -1,28 +1,11 @@
-"""Optimizers for networks, and their learning rate as a function of the step."""
+"""Optimizers for networks."""
 
-import math
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
 from skclean.embeddings.lars import LARS
-
-
-def learning_rate_at(step: int, n_steps: int, warmup: int, peak: float) -> float:
-    """Linear rise to the peak, then half a cosine down to zero.
-
-    Parameters
-    ----------
-    step : int in [0, n_steps)
-    n_steps : int
-    warmup : int
-        Steps of the rise; the first step has ``peak / warmup``.
-    peak : float
-    """
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (1 + math.cos(math.pi * (step - warmup) / (n_steps - warmup))) / 2
 
 
 def make_optimizer(

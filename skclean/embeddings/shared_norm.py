@@ -14,22 +14,22 @@ class _Gathered:
     gather: Callable[[Tensor], Tensor]
 
     def forward(self: Any, x: Tensor) -> Tensor:
-        """Normalise x (b, channels, ...)."""
+        """Normalise x (b, channels, ...); half precision is computed with in single."""
         if not self.training:
             return super().forward(x)  # type: ignore[misc]
-        dims = [0, *range(2, x.ndim)]
-        here = torch.stack([x.mean(dims), x.square().mean(dims)])[None]
-        everywhere = self.gather(here)
-        mean, square = everywhere.mean(dim=0)
-        var = (square - mean.square()).clamp_min(0)
-        n = len(everywhere) * x.numel() / x.shape[1]
+        kind, x = x.dtype, x.to(torch.promote_types(x.dtype, torch.float32))
+        here = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
+        spreads, means = self.gather(torch.stack(here)[None]).unbind(dim=1)
+        mean, var = means.mean(dim=0), spreads.mean(dim=0) + means.var(dim=0, correction=0)
+        n = len(means) * x.numel() / x.shape[1]
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (n / max(n - 1, 1)), self.momentum)
             self.num_batches_tracked.add_(1)
         shape = (1, -1, *[1] * (x.ndim - 2))
         scale = self.weight * torch.rsqrt(var + self.eps)
-        return (x - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
+        found = (x - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
+        return found.to(kind)
 
 
 class GatheredBatchNorm1d(_Gathered, nn.BatchNorm1d):

@@ -22,8 +22,9 @@ from skclean.embeddings.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from skclean.embeddings.optimizers import learning_rate_at, make_optimizer, set_learning_rate
+from skclean.embeddings.optimizers import make_optimizer, set_learning_rate
 from skclean.embeddings.probe import knn_probe
+from skclean.embeddings.rates import learning_rate_at
 from skclean.embeddings.shared_norm import shared_batch_norm
 
 # What a stream of random numbers is for, beside the seed.

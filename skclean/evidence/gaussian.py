@@ -153,7 +153,7 @@ def fit_shared_gaussian(X: Any, codes: np.ndarray, n_classes: int) -> SharedGaus
     rounding = 8 * np.finfo(gram.dtype).eps * np.trace(gram) / n * np.eye(len(gram))
     within, shrinkage = _shrunk((gram - means.T @ sums) / n + rounding, n)
     total, total_shrinkage = _shrunk(gram / n - np.outer(mean, mean), n)
-    whiten = np.linalg.inv(np.linalg.cholesky(within))
+    whiten = np.linalg.inv(_root(within))
     spread, rotation = np.linalg.eigh(whiten @ total @ whiten.T)
     vectors = whiten.T @ rotation
     return SharedGaussian(
@@ -166,6 +166,16 @@ def fit_shared_gaussian(X: Any, codes: np.ndarray, n_classes: int) -> SharedGaus
         shrinkage=shrinkage,
         total_shrinkage=total_shrinkage,
     )
+
+
+def _root(covariance):
+    """The Cholesky factor; of a matrix that rounding made indefinite, that of one nearby."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        values = np.maximum(values, 1e-6 * values[-1])
+        return np.linalg.cholesky((vectors * values) @ vectors.T)
 
 
 def _shrunk(covariance, n):

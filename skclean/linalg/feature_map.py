@@ -11,8 +11,8 @@ from skclean._blocks import few_rows, sum_blocks
 #: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
 #: nearer by is zero anyway, and the squares keep their precision.
 FAR = 30.0
-#: Rows whose median is a rough centre.
-CENTRE_ROWS = 1024
+#: Rows whose median is a rough centre, and from how many places they come.
+CENTRE_ROWS, CENTRE_PLACES = 1024, 8
 
 
 @dataclass
@@ -89,10 +89,13 @@ def linear_map(X: Any) -> LinearMap:
 def rough_linear_map(X: Any) -> LinearMap:
     """The map that brings features of shape (n, d) near zero, without a pass over all rows.
 
-    The centre is the median of the first rows: one row far out would move the mean away from all
-    others.
+    The centre is the median of rows from all over, as rows may be sorted; one row far out would
+    move their mean away from all others.
     """
-    few = few_rows(X, slice(0, min(CENTRE_ROWS, X.shape[0])))
+    n, size = X.shape[0], CENTRE_ROWS // CENTRE_PLACES
+    starts = np.linspace(0, max(n - size, 0), CENTRE_PLACES).astype(np.int64)
+    rows = np.unique(starts[:, None] + np.arange(min(size, n)))
+    few = few_rows(X, rows)
     return LinearMap(from_numpy(np.median(to_numpy(few), axis=0), few))
 
 

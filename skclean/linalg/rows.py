@@ -1,12 +1,10 @@
 """Recognise rows seen before by their content."""
 
-import copy
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
-from skclean._array import array_namespace, from_numpy, is_dask, to_numpy
+from skclean._array import array_namespace, from_numpy, to_numpy
 from skclean._blocks import few_rows, map_rows, sum_blocks
 
 N_PROJECTIONS = 8
@@ -31,8 +29,6 @@ MAX_CANDIDATES = 256
 # spreads, than half of the rows: its tolerance would be too wide.
 SPREAD_ROWS = 1000
 MAX_SIZE = 10.0
-#: The indices in use of dask arrays, by the name of the array: those of one name are the same.
-_IN_USE: WeakValueDictionary[str, "RowIndex"] = WeakValueDictionary()
 
 
 class RowIndex:
@@ -72,11 +68,15 @@ class RowIndex:
         self.n_rows = n
         self._directions = _directions(d)
         some = few_rows(features, slice(0, n, max(1, n // SPREAD_ROWS)))
-        points, size = self._standardise(features, *_centre_and_spread(some))
-        if some.shape[0] < n and not _alike(size):
-            points, size = self._standardise(
-                features, self._centre, _spread(features, self._centre)
-            )
+        centre = _centre(some)
+        spread, constant = _spread(some, centre)
+        every = some.shape[0] == n
+        if not every and constant.any():
+            # What is rare in a column is all that it says.
+            (spread, _), every = _spread(features, centre), True
+        points, size = self._standardise(features, centre, spread)
+        if not every and not _alike(size):
+            points, size = self._standardise(features, centre, _spread(features, centre)[0])
         given = np.full(n, -1) if given is None else np.asarray(given)
         outcome = np.arange(n) if outcome is None else np.asarray(outcome)
         # One cell for all rows of the same content and given label, in the order of the first
@@ -90,24 +90,6 @@ class RowIndex:
         cell = np.empty(n, dtype=np.int64)
         cell[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=n))
         self._cell_of_row = _narrow(cell)
-        if is_dask(features):
-            _IN_USE[features.name] = self
-
-    @classmethod
-    def of(cls, features: Any, outcome: np.ndarray, given: np.ndarray) -> "RowIndex":
-        """An index; of a dask array that is indexed already, without a pass over it."""
-        index = _IN_USE.get(features.name) if is_dask(features) else None
-        if index is None or not np.array_equal(index._cell_given[index._cell_of_row], given):
-            return cls(features, outcome, given)
-        index, order = copy.copy(index), np.argsort(index._cell_of_row, kind="stable")
-        starts = np.flatnonzero(np.diff(index._cell_of_row[order], prepend=-1))
-        index._cell_outcome = _narrow(_common(outcome[order], starts))
-        return index
-
-    @staticmethod
-    def has(features: Any) -> bool:
-        """Whether these are a dask array that is indexed already."""
-        return is_dask(features) and features.name in _IN_USE
 
     def match(self, features: Any, given: np.ndarray | None = None) -> np.ndarray:
         """The row of the index that each row is.
@@ -225,18 +207,15 @@ class RowIndex:
         return np.where(clear & (cell >= 0), self._cell_row[cell], -1)
 
 
-def _centre_and_spread(features):
-    """Mean and mean absolute deviation of each column of a few rows, in float64 on the host."""
+def _centre(features):
+    """Mean of each column of a few rows, in float64 on the host."""
     n, d = features.shape
-    if n == 0:
-        return np.zeros(d), np.ones(d)
     xp = array_namespace(features)
-    centre = to_numpy(xp.mean(xp.astype(features, xp.float64), axis=0))
-    return centre, _spread(features, centre)
+    return to_numpy(xp.mean(xp.astype(features, xp.float64), axis=0)) if n else np.zeros(d)
 
 
 def _spread(features, centre):
-    """Mean absolute deviation of each column from its centre.
+    """Mean absolute deviation of each column from its centre, and whether the column is constant.
 
     It is positive: a column that is constant up to the last bits of float32 has its size as spread,
     or 1 if it is zero.
@@ -247,10 +226,12 @@ def _spread(features, centre):
         away = xp.abs(xp.astype(features, xp.float64) - from_numpy(centre, features))
         return (xp.sum(away, axis=0),)
 
+    if not features.shape[0]:
+        return np.ones(len(centre)), np.ones(len(centre), dtype=bool)
     total = to_numpy(sum_blocks(deviation, features)[0]) / features.shape[0]
     size = np.abs(centre)
     constant = total <= 1e-6 * size
-    return np.where(constant, np.where(size > 0, size, 1.0), total)
+    return np.where(constant, np.where(size > 0, size, 1.0), total), constant
 
 
 def _alike(size):

@@ -7,22 +7,23 @@ from sklearn.base import BaseEstimator
 
 from skclean._validation import HasMethods, Interval, StrOptions
 
-_OBJECTIVES = (
-    "fixmatch",
-    "ieg",
-    "mixmatch",
-    "pi_model",
-    "remixmatch",
-    "supervised",
-    "temporal_ensembling",
-)
+#: Classes of the objectives, each in a module of its name.
+OBJECTIVES = {
+    "fixmatch": "FixMatch",
+    "ieg": "IEG",
+    "mixmatch": "MixMatch",
+    "pi_model": "PiModel",
+    "remixmatch": "ReMixMatch",
+    "supervised": "Supervised",
+    "temporal_ensembling": "TemporalEnsembling",
+}
 
 
 class RetrainerSettings(BaseEstimator):
     """What `NeuralRetrainer` is set up with, and what each parameter may be."""
 
     _parameter_constraints: dict = {
-        "objective": [StrOptions(set(_OBJECTIVES)), HasMethods(["start", "terms"])],
+        "objective": [StrOptions(set(OBJECTIVES)), HasMethods(["start", "terms"])],
         "backbone": [str, HasMethods(["forward", "state_dict"])],
         "weights": [str, Path, HasMethods(["fit"]), None],
         "hidden_units": [Interval(Integral, 1, None, closed="left"), "array-like"],

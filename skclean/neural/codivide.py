@@ -123,40 +123,82 @@ def losses_of(proba: np.ndarray, given: np.ndarray) -> np.ndarray:
     return np.where(given >= 0, cross_entropy(proba, np.maximum(given, 0)), 0.0)
 
 
-def pack_cleaners(cleaners: list) -> dict[str, np.ndarray]:
+def pack_cleaners(cleaners: list, told: set[str] | None = None) -> dict[str, np.ndarray]:
     """The cleaners as the bytes of `skclean.saving.save`, uint8, by name.
 
-    Of those that it does not store, a cleaner without a state is left out; else there is a warning.
+    Of those that it does not store, a cleaner without a state is left out; else there is a warning,
+    one for each class, whose names are added to `told`.
     """
-    found = {}
+    found: dict[str, np.ndarray] = {}
+    told = set() if told is None else told
     with tempfile.TemporaryDirectory() as folder:
         for i, cleaner in enumerate(cleaners):
             try:
                 path = save(cleaner, Path(folder) / "cleaner", overwrite=True)
             except ValueError:
-                _warn_of_state(cleaner)
+                _warn_of_state(cleaner, told)
             else:
                 found[f"cleaner{i}"] = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     return found
 
 
-def unpack_cleaners(packed: dict[str, np.ndarray], cleaners: list) -> list:
-    """The cleaners that `pack_cleaners` stored; where one was not, that of the list."""
+def unpack_cleaners(
+    packed: dict[str, np.ndarray],
+    cleaners: list,
+    path: Any = None,
+    used: bool = False,
+    name: str = "train",
+) -> list:
+    """The cleaners that `pack_cleaners` stored; where one was not, that of the list.
+
+    Parameters
+    ----------
+    packed : dict of str to ndarray
+    cleaners : list
+    path : path-like or None
+        The checkpoint.
+    used : bool
+        Whether they have divided rows before it: one that could be in it, and is not, is warned of.
+    name : str
+        Who speaks in errors.
+
+    Raises
+    ------
+    ValueError
+        If one is damaged.
+    """
     found = list(cleaners)
+    missing = [c for i, c in enumerate(cleaners) if f"cleaner{i}" not in packed]
+    if path is not None and used and missing and pack_cleaners(missing[:1]):
+        warnings.warn(
+            f"{name}: expected the state of {type(missing[0]).__name__} in {path}, got a "
+            "checkpoint without; the cleaner starts anew.",
+            UserWarning,
+            stacklevel=4,
+        )
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "cleaner"
+        file = Path(folder) / "cleaner"
         for i in range(len(cleaners)):
-            if f"cleaner{i}" in packed:
-                path.write_bytes(packed[f"cleaner{i}"].tobytes())
-                found[i] = load(path)
+            if f"cleaner{i}" not in packed:
+                continue
+            file.write_bytes(packed[f"cleaner{i}"].tobytes())
+            try:
+                found[i] = load(file)
+            except ValueError as error:
+                raise ValueError(
+                    f"{name}: expected whole cleaners in the checkpoint {path}, got a damaged one "
+                    f"({error}); do delete the checkpoint, or name another folder."
+                ) from error
     return found
 
 
-def _warn_of_state(cleaner):
+def _warn_of_state(cleaner, told):
+    kind = type(cleaner).__name__
     parameters = cleaner.get_params(deep=False) if hasattr(cleaner, "get_params") else {}
-    if vars(cleaner).keys() - parameters.keys():
+    if kind not in told and vars(cleaner).keys() - parameters.keys():
+        told.add(kind)
         warnings.warn(
-            f"NeuralRetrainer: a checkpoint does not hold the state of {type(cleaner).__name__}, "
+            f"NeuralRetrainer: a checkpoint does not hold the state of {kind}, "
             "which starts anew where the training is resumed. skclean.saving.save says what can "
             "be stored.",
             UserWarning,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skclean.embeddings.checkpoint import load_optimizer, optimizer_tensors
+from skclean.embeddings.checkpoint import described, load_optimizer, optimizer_tensors
 
 
 @dataclass
@@ -19,7 +19,7 @@ class Kept:
     networks : ModuleList
         As they are trained.
     memories : ModuleList
-        Of the objective; empty where they belong to rows.
+        Of the objective.
     optimizer : dict of str to Tensor
         As of `optimizer_tensors`.
     cleaners : list or None
@@ -69,11 +69,32 @@ class Further:
         """Take the state of an optimizer, on the host."""
         self.optimizer = {k: x.cpu() for k, x in optimizer_tensors(optimizer).items()}
 
-    def kept(self, learners: Any, objective: Any, cleaners: list | None) -> Kept:
+    def kept(self, learners: Any, cleaners: list | None) -> Kept:
         """What the next epoch starts from."""
-        n_classes = learners.networks[0].head.out_features
-        memories = nn.ModuleList() if _by_row(objective, n_classes) else learners.memories
-        return Kept(learners.networks, memories, self.optimizer, cleaners)
+        return Kept(learners.networks, learners.memories, self.optimizer, cleaners)
+
+
+def check_made(estimator: Any, made: dict[str, str]) -> None:
+    """Compare the settings of a call with those that the networks and the state were made with.
+
+    Parameters
+    ----------
+    estimator : NeuralRetrainer
+        `_made` is read; without `_kept`, behind `fit`, only the settings of networks must agree.
+    made : dict of str to str
+
+    Raises
+    ------
+    ValueError
+        Naming what differs.
+    """
+    free = set() if hasattr(estimator, "_kept") else {"objective", "cleaner", "optimizer"}
+    for key, before in getattr(estimator, "_made", {}).items():
+        if made[key] != before and key not in free:
+            raise ValueError(
+                f"{type(estimator).__name__}: expected {key}={before} as in the first call, got "
+                f"{made[key]}; do set it as it was, or train a clone."
+            )
 
 
 def begin(estimator: Any) -> Further:
@@ -95,11 +116,21 @@ def begin(estimator: Any) -> Further:
     )
 
 
-def _by_row(objective, n_classes):
-    """Whether what the objective keeps depends on the number of rows."""
+def check_memory(objective: Any, n_classes: int, name: str) -> None:
+    """Refuse an objective whose memory belongs to single rows, unknown in the next call.
+
+    Raises
+    ------
+    ValueError
+        If what it keeps depends on the number of rows.
+    """
     shapes = []
     for n_rows in (2, 3):
         memory = objective.start(n_rows, n_classes, torch.device("cpu"))
         state = {} if memory is None else memory.state_dict()
         shapes.append({k: x.shape for k, x in state.items()})
-    return shapes[0] != shapes[1]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{name}: expected an objective for partial_fit that follows no row from epoch to "
+            f"epoch, got {described(objective)}; do call fit, or choose another one."
+        )

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from skclean.embeddings import devices
 from skclean.embeddings.checkpoint import Checkpoints, Progress, described, digest
-from skclean.embeddings.optimizers import learning_rate_at, make_optimizer, set_learning_rate
+from skclean.embeddings.optimizers import make_optimizer, set_learning_rate
+from skclean.embeddings.rates import learning_rate_at
 from skclean.embeddings.training import (
     check_finite,
     check_shared,
@@ -25,6 +26,7 @@ from skclean.neural.codivide import pack_cleaners, unpack_cleaners
 from skclean.neural.learners import divide_rows, validate
 from skclean.neural.rows import DeviceRows, TrainingRows
 from skclean.neural.sampling import balanced_batches, plain_batches
+from skclean.neural.schedules import schedule_shares
 from skclean.neural.steps import Forward, check_terms, descend, note_failures
 
 #: The schedule "step" divides the learning rate by ten after this share of the steps.
@@ -191,6 +193,9 @@ def train(
         "seed": seed,
         **(settings or {}),
     }
+    if callable(schedule):
+        shares = digest(schedule_shares(schedule, epochs, name))
+        must_agree["shares of the learning rate"] = shares[:16]
     if checkpoint_dir is not None:
         must_agree["labels"] = digest(
             rows.codes, rows.target, rows.weight, rows.usable, rows.trusted
@@ -208,7 +213,9 @@ def train(
     if further is not None:
         further.load_optimizer(solver.optimizer)
         progress = Progress(further.epoch, history=further.history)
-    cleaners = unpack_cleaners({k: x.numpy() for k, x in progress.kept.items()}, cleaners or [])
+    stored = {k: x.numpy() for k, x in progress.kept.items()}
+    divided = (progress.epoch, progress.step) > (warmup_epochs, 0)
+    told: set[str] = set()
     end = epochs if further is None else further.epoch + 1
     data, n_pieces = DeviceRows(rows, open_inputs(device), device), 1
     generator = torch.Generator(device)
@@ -219,6 +226,7 @@ def train(
 
     code = compiled(learners.networks, compile)
     with checkpoints, devices.seeded(0, device), bar, code, data.inputs.workers():
+        cleaners = unpack_cleaners(stored, cleaners or [], checkpoints.path, divided, name)
         while progress.epoch < end and not progress.ended:
             epoch, started = progress.epoch, time.perf_counter()
             failed: dict[str, Tensor] = {}
@@ -273,7 +281,9 @@ def train(
                         check_finite(progress, learners, name)
                         now = time.perf_counter()
                         progress.seconds, started = progress.seconds + now - started, now
-                        checkpoints.save(*state, _with_cleaners(progress, cleaners, checkpoints))
+                        checkpoints.save(
+                            *state, _with_cleaners(progress, cleaners, checkpoints, told)
+                        )
                         saved = time.monotonic()
 
             check_terms(failed, epoch, name)
@@ -301,7 +311,7 @@ def train(
             progress.ended = fabric.broadcast(ended)
             last = progress.ended or epoch + 1 == end
             if fabric.is_global_zero and (last or (epoch + 1) % checkpoint_every == 0):
-                checkpoints.save(*state, _with_cleaners(progress, cleaners, checkpoints))
+                checkpoints.save(*state, _with_cleaners(progress, cleaners, checkpoints, told))
                 saved = time.monotonic()
     if further is not None:
         further.keep_optimizer(solver.optimizer)
@@ -333,10 +343,11 @@ def _order(rows, clean, sizes, steps, balanced, key, fabric):
     return np.concatenate(drawn, axis=1)
 
 
-def _with_cleaners(progress, cleaners, checkpoints):
+def _with_cleaners(progress, cleaners, checkpoints, told):
     """The progress with the state of the cleaners, where it is written."""
     if checkpoints.path is not None:
-        progress.kept = {k: torch.from_numpy(x.copy()) for k, x in pack_cleaners(cleaners).items()}
+        packed = pack_cleaners(cleaners, told)
+        progress.kept = {k: torch.from_numpy(x.copy()) for k, x in packed.items()}
     return progress
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._labels import check_classes, encode_labels
+from skclean._labels import check_classes, encode_labels, is_missing, short
 from skclean._validation import (
     attach_trusted,
     check_given_matches,
@@ -119,7 +119,14 @@ def all_classes(classes: Any, X: Any, fitted: np.ndarray | None, name: str) -> n
         If the first call names none, or a later one others.
     """
     if classes is not None:
-        classes = check_classes(np.unique(classes), name)
+        classes = np.asarray(classes, dtype=None if hasattr(classes, "dtype") else object)
+        if classes.ndim != 1 or is_missing(classes).any():
+            raise ValueError(
+                f"{name}: expected classes in one dimension and none of them missing, got "
+                f"{short(np.atleast_1d(classes))}; do pass the labels that there may be."
+            )
+        plain = classes.tolist() if classes.dtype == object else classes
+        classes = check_classes(np.unique(plain), name)
     elif fitted is None and isinstance(X, LabelledSamples):
         classes = X.classes
     if fitted is None:

@@ -189,10 +189,12 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
     ) -> Self:
         """Train for one more epoch, on these rows and from the weights of the moment.
 
-        Behind `fit` it goes on from `networks_`. The state of the optimizer, of the cleaner, and
-        what an objective keeps that does not belong to single rows, stay from call to call. The
-        learning rate is constant, as no end is known; ramps and the warm-up count the epochs of all
-        calls. No row is held out, and no checkpoint is written.
+        Behind `fit` it goes on from `networks_`. The state of the optimizer, of the cleaner and of
+        the objective stays from call to call, so that `optimizer`, `cleaner` and `objective` must
+        stay too, as must all that the networks are made with. No row is known from call to call:
+        `loss_window` has no effect, and "temporal_ensembling" and ``Supervised("elr")`` are errors.
+        The learning rate is constant, as no end is known; ramps and the warm-up count the epochs of
+        all calls. No row is held out, and no checkpoint is written.
 
         Parameters
         ----------
@@ -208,8 +210,9 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
         Raises
         ------
         ValueError
-            As `fit`, if the first call names no classes, a label is of none of them, or processes
-            would be started.
+            As `fit`, if the first call names no classes, a label is of none of them, a setting is
+            not as in the first call, the objective follows single rows, or processes would be
+            started.
         FloatingPointError
             As `fit`.
         """

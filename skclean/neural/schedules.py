@@ -1,11 +1,14 @@
 """How the learning rate goes on in a training: its share of the greatest one at any time."""
 
 import math
+from collections.abc import Callable
 from numbers import Real
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from skclean._validation import Interval
+from skclean.embeddings.rates import learning_rate_at
 
 _NOT_NEGATIVE = [Interval(Real, 0, None, closed="left")]
 
@@ -45,11 +48,23 @@ class Cosine(BaseEstimator):
         self.warmup = warmup
 
     def __call__(self, progress: float, epochs: float) -> float:
-        """Share of the learning rate after `progress` epochs of `epochs`."""
+        """Share of the learning rate after `progress` epochs of `epochs`.
+
+        Raises
+        ------
+        ValueError
+            If the rise takes all of them.
+        """
+        if self.warmup >= epochs:
+            raise ValueError(
+                f"Cosine: expected a schedule with warmup below its epochs, {epochs:g}, got "
+                f"{self.warmup}; do lower it, or raise epochs."
+            )
         if progress < self.warmup:
             return progress / self.warmup
-        done = (progress - self.warmup) / max(epochs - self.warmup, 1e-12)
-        return self.floor + (1 - self.floor) * _cosine(done)
+        length = epochs - self.warmup
+        fall = learning_rate_at(min(progress - self.warmup, length), length, 0, 1.0)
+        return self.floor + (1 - self.floor) * fall
 
 
 class Restarts(BaseEstimator):
@@ -94,7 +109,7 @@ class Restarts(BaseEstimator):
         start, length, peak = 0.0, self.cycle, 1.0
         while progress >= start + length:
             start, length, peak = start + length, length * self.growth, peak * self.decay
-        return peak * _cosine((progress - start) / length)
+        return learning_rate_at(progress - start, length, 0, peak)
 
 
 class Ramps(BaseEstimator):
@@ -133,6 +148,46 @@ class Ramps(BaseEstimator):
         return math.exp(-5 * missing**2 - 12.5 * past**2)
 
 
-def _cosine(done):
-    """Half a cosine from 1 down to 0."""
-    return (1 + math.cos(math.pi * min(done, 1.0))) / 2
+def schedule_shares(schedule: Callable, epochs: int, name: str) -> np.ndarray:
+    """The shares of a training, ten an epoch, but 64 at least.
+
+    Parameters
+    ----------
+    schedule : callable
+    epochs : int
+    name : str
+        Who speaks in errors.
+
+    Returns
+    -------
+    ndarray of shape (max(64, 10 epochs),), float64
+
+    Raises
+    ------
+    ValueError
+        If the schedule is a class, or a share is not a number from 0 on.
+    """
+    if isinstance(schedule, type):
+        raise ValueError(
+            f"{name}: expected an instance as schedule, got the class {schedule.__name__}; do pass "
+            f"{schedule.__name__}()."
+        )
+    if hasattr(schedule, "_parameter_constraints"):
+        schedule._validate_params()  # type: ignore[attr-defined]
+    times = np.linspace(0, epochs, max(64, 10 * epochs), endpoint=False)
+    shares = []
+    for time in times.tolist():
+        try:
+            share = float(schedule(time, float(epochs)))
+        except TypeError as error:
+            raise ValueError(
+                f"{name}: expected a schedule from the epochs done and all epochs to a share of "
+                f"the learning rate, got an error ({error}); do pass such a function."
+            ) from error
+        if not 0 <= share < math.inf:
+            raise ValueError(
+                f"{name}: expected a schedule with shares of the learning rate from 0 on, got "
+                f"{share} after {time:.3g} of {epochs} epochs; do correct it."
+            )
+        shares.append(share)
+    return np.array(shares)

@@ -4,7 +4,6 @@ import copy
 import importlib
 from dataclasses import replace
 from functools import partial
-from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,9 @@ from skclean.embeddings.devices import DeviceImages, make_fabric, seed_of, spawn
 from skclean.embeddings.featurizer import value_range
 from skclean.embeddings.network import colour_moments, full_precision
 from skclean.embeddings.training import fit
+from skclean.neural._settings import OBJECTIVES
 from skclean.neural.classifier import Classifier, feature_classifier, image_classifier
-from skclean.neural.further import begin
+from skclean.neural.further import begin, check_made, check_memory
 from skclean.neural.learners import Learners, outputs
 from skclean.neural.loop import train
 from skclean.neural.rows import (
@@ -27,6 +27,7 @@ from skclean.neural.rows import (
     held_out,
     training_rows,
 )
+from skclean.neural.schedules import schedule_shares
 from skclean.neural.views import feature_views, image_views
 from skclean.samples import LabelledSamples
 
@@ -36,16 +37,6 @@ TINY_IMAGE = 16
 LEARNING_RATES = {"sgd": 0.02, "adam": 0.002, "adamw": 0.002}
 #: Rows predicted at a time.
 PREDICTED_ROWS = 512
-#: Classes of the objectives, each in a module of its name.
-OBJECTIVES = {
-    "fixmatch": "FixMatch",
-    "ieg": "IEG",
-    "mixmatch": "MixMatch",
-    "pi_model": "PiModel",
-    "remixmatch": "ReMixMatch",
-    "supervised": "Supervised",
-    "temporal_ensembling": "TemporalEnsembling",
-}
 # Parameters that say how a training runs, and not what comes out of it.
 _OPERATIONAL = {
     "callbacks",
@@ -95,9 +86,12 @@ def fit_networks(
     name, n_classes = type(estimator).__name__, len(samples.classes)
     fitted = further and hasattr(estimator, "networks_")
     readable = np.ones(len(samples), dtype=bool) if source is None else source.readable
-    if not fitted:
-        estimator.objective_ = open_objective(estimator.objective)
-    objective = estimator.objective_
+    made = _made(estimator, objective := open_objective(estimator.objective))
+    if fitted:
+        check_made(estimator, made)
+    if further:
+        check_memory(objective, n_classes, name)
+    estimator.objective_ = objective
     wants_given = getattr(objective, "labels", None) == "given"
     least = 1 if further else 2
     rows = training_rows(samples, estimator.use == "soft", readable, wants_given, least)
@@ -209,7 +203,8 @@ def fit_networks(
     )
     learners.cpu()
     if before is not None:
-        estimator._kept = before.kept(learners, objective, cleaners)
+        estimator._kept = before.kept(learners, cleaners)
+    estimator._made = made
     return list(learners.final()), history
 
 
@@ -222,8 +217,8 @@ def _check_settings(estimator, objective, rows):
             f"{estimator.warmup_epochs}, so that the cleaner would never divide the rows; do lower "
             "it, or raise epochs."
         )
-    if hasattr(estimator.schedule, "_parameter_constraints"):
-        estimator.schedule._validate_params()
+    if callable(estimator.schedule):
+        schedule_shares(estimator.schedule, estimator.epochs, name)
     part = estimator.validation_fraction
     if estimator.n_iter_no_change is not None and part == 0:
         raise ValueError(
@@ -246,11 +241,24 @@ def _check_settings(estimator, objective, rows):
         )
 
 
+def _made(estimator, objective):
+    """What the networks and all that `partial_fit` keeps are made with."""
+    parts = {
+        "backbone": estimator.backbone,
+        "hidden_units": np.atleast_1d(estimator.hidden_units).tolist(),
+        "dropout": float(estimator.dropout),
+        "n_networks": int(estimator.n_networks),
+        "objective": objective,
+        "cleaner": estimator.cleaner,
+        "optimizer": estimator.optimizer,
+    }
+    return {k: described(v) for k, v in parts.items()}
+
+
 def _settings(estimator):
     """What must be the same where a training is resumed: all that is not about how it runs."""
     kept = {k: v for k, v in estimator.get_params(deep=False).items() if k not in _OPERATIONAL}
-    plain = str, Number, list, tuple, type(None)
-    return {k: repr(v) if isinstance(v, plain) else described(v) for k, v in kept.items()}
+    return {k: described(v) for k, v in kept.items()}
 
 
 def open_objective(objective: Any) -> Any:

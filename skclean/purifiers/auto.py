@@ -24,11 +24,13 @@ _MAX_ROWS, _CLASS_ROWS = 5000, 50
 #: Noise in few rows has to make the labels likelier by that many nats in all, or by half a nat
 #: where the classes make up that share of the variance of the scores.
 _SURE_NATS, _SURE_SEPARATION = 6.0, 0.85
-#: Where the classes make up less than that share, noise is not believed in with fewer rows a class:
-#: what depends on the row and not on its class alone would pass for noise.
-_WEAK_SEPARATION, _WEAK_CLASS_ROWS = 0.5, 300
+#: Where the classes make up less than that share, noise in fewer rows a class has to make the
+#: labels likelier by so many nats: what depends on the row alone would pass for noise.
+_WEAK_SEPARATION, _WEAK_CLASS_ROWS, _WEAK_NATS = 0.5, 300, 100.0
 #: With fewer trusted rows, their accuracy tells too little.
 _MIN_TRUSTED = 20
+#: With that many trusted rows a class, noise is believed as `TransitionCleaner` does.
+_TRUSTED_OF_CLASS = 3
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,8 @@ class AutoPurifier(BaseCleaner):
             f"{len(samples)} rows, {samples.n_features} features, {len(samples.classes)} classes, "
             f"{trusted} trusted rows."
         ]
-        if self.informative_ and np.isfinite(wrong) and self.purifier_._tells_how_many:
+        told = self.informative_ and not self._doubtful and self.purifier_._tells_how_many
+        if told and np.isfinite(wrong):
             pattern = "" if len(T) == 2 else f", {pattern}"
             said.append(f"About {100 * wrong:.1f} % of the labels are wrong{pattern}.")
         return said
@@ -290,7 +293,10 @@ def _choose(candidates, hits):
         if np.isneginf(means).all():
             return 0, "The features predict the given labels for none of the candidates."
         best, sure = int(np.argmax(means)), True
-        shown = ", ".join(f"{c.name} {m:.4f}" for c, m in zip(candidates, means, strict=True))
+        shown = ", ".join(
+            f"{c.name} {m:.4f}" if np.isfinite(m) else f"{c.name}, which predicts them not at all"
+            for c, m in zip(candidates, means, strict=True)
+        )
     chosen = best if sure else 0
     return chosen, f"'{candidates[chosen].name}' was chosen by {what}: {shown}."
 
@@ -304,11 +310,14 @@ def _log_likelihood(purifier):
 def _doubtful(purifier, samples):
     """Whether the rows of the fit are too few to tell wrong labels from overlapping classes."""
     support, separation = getattr(purifier, "_support", (np.inf, 1.0))
-    verified = samples.trusted is not None and samples.trusted.sum() >= _MIN_TRUSTED
+    trusted = np.zeros(len(samples), bool) if samples.trusted is None else samples.trusted
+    of_class = np.bincount(samples.given[trusted], minlength=len(samples.classes))
     few = np.count_nonzero(samples.given >= 0) < _WEAK_CLASS_ROWS * len(samples.classes)
-    if separation < _WEAK_SEPARATION and few and not verified:
-        return True
-    return support < (needed_support(separation) if separation >= _SURE_SEPARATION else _SURE_NATS)
+    if separation >= _SURE_SEPARATION or of_class.min() >= _TRUSTED_OF_CLASS:
+        return support < needed_support(separation)
+    if separation < _WEAK_SEPARATION and few and trusted.sum() < _MIN_TRUSTED:
+        return support < _WEAK_NATS
+    return support < _SURE_NATS
 
 
 def _expected_gain(samples):

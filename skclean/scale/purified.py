@@ -1,5 +1,7 @@
 """Purified labels as a Parquet file, or as a folder of files that the workers of dask write."""
 
+import re
+import stat
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,10 @@ from skclean._optional import import_optional
 from skclean.samples import LabelledSamples
 
 _VALUES = ("clean_proba", "right_proba", "in_distribution_proba", "weight", "trusted")
-_PARTS = "part-*.parquet"
+_FILES = (".parquet", ".pq")
+_PART = re.compile(r"part-\d{5,}\.parquet")
+#: In the metadata of the schema of what is written here.
+_MARK = {b"skclean": b"purified"}
 
 
 def write_purified(
@@ -38,7 +43,8 @@ def write_purified(
     samples : LabelledSamples of n rows
         Purified.
     path : path-like
-        The file to be. A name without a suffix is that of a folder, whose files
+        The file to be, which ends in .parquet or .pq. A name without a suffix, or with one that
+        begins with no letter, such as run-1.5, is that of a folder, whose files
         ``part-00000.parquet`` and so on hold 16,384 rows each, in order; the workers of a cluster
         must see it under the same name.
     columns : dict of str to array-like of shape (n,), or None, default=None
@@ -48,7 +54,14 @@ def write_purified(
     embedding : str or None, default=None
         Name of a column for the features; None leaves them out.
     overwrite : bool, default=False
-        Whether a file, or a folder that this function wrote, is replaced.
+        Whether a file, or a folder that is empty or holds only what this function wrote, is
+        replaced. A file is replaced at once. A folder is so on Linux where the file system can
+        exchange two names; elsewhere (network file systems, other systems) it is away for a
+        moment, and a process killed just then leaves the old and the new one beside it under
+        hidden names, which the next complete write there removes. A folder behind a link is
+        replaced, not the link. Whoever reads a folder file by file meanwhile may see files of
+        both, or miss one. Of several writers at once the last one wins; of writers of a folder
+        without `overwrite` the first one, and the others get FileExistsError.
 
     Returns
     -------
@@ -61,8 +74,9 @@ def write_purified(
     ------
     ValueError
         If the labels were not purified, a column has not n rows of one dimension and type, the
-        features have not two dimensions, a name is given to two columns, or what is to be
-        replaced is not of the kind that is to be written.
+        features have not two dimensions, a name is given to two columns, the path ends in
+        another suffix, is a link to nothing or the working folder, or a folder is to be replaced
+        that holds anything else.
     FileExistsError
         If the file or folder is there and `overwrite` is False.
     ImportError
@@ -90,7 +104,7 @@ def write_purified(
     coded = [name for name, (_, names) in whole.items() if names is not None]
     starts = range(0, max(len(samples), 1), UNIT_ROWS)
     tables = (_cells(whole, slice(start, start + UNIT_ROWS), pa) for start in starts)
-    if not path.suffix:
+    if not _is_file(path):
         _write_parts(path, tables, coded, lists, overwrite)
         return path
     with replacing(path) as temporary, ExitStack() as opened:
@@ -123,23 +137,62 @@ def _check(samples, columns, embedding):
         )
 
 
+def _is_file(path):
+    """Whether a name is that of a file rather than a folder."""
+    is_file = path.suffix.lower() in _FILES
+    if not is_file and path.suffix[1:2].isalpha():
+        raise ValueError(
+            f"write_purified: expected the name of a file, .parquet or .pq, or of a folder, "
+            f"without a suffix, got {path}; do name another."
+        )
+    return is_file
+
+
 def _check_free(path, overwrite):
+    is_file = _is_file(path)
     if not path.exists():
+        if path.is_symlink():
+            raise ValueError(
+                f"write_purified: expected a {'file' if is_file else 'folder'}, got {path}, a "
+                "link to nothing; do remove it, or name another."
+            )
         return
     if not overwrite:
         raise FileExistsError(f"write_purified: {path} is there already; do set overwrite=True.")
-    found, wanted = path, "a file"
-    if path.suffix:
-        fits = not path.is_dir()
-    else:
-        wanted = f"a folder of {_PARTS} alone"
-        others = [x for x in path.iterdir() if not x.match(_PARTS)] if path.is_dir() else [path]
-        fits, found = not others, others[0] if others else path
-    if not fits:
+    wanted = "a file" if is_file else "a folder that write_purified wrote"
+    found = (path if path.is_dir() else None) if is_file else _foreign(path)
+    if found is not None:
         raise ValueError(
             f"write_purified: expected {wanted} in the place of {path}, got {found}; do name "
-            "another: one without a suffix is a folder, others are files."
+            "another: one that ends in .parquet is a file, one without a suffix a folder."
         )
+
+
+def _foreign(folder):
+    """What is in the place of a folder and was not written here, or None."""
+    try:
+        if folder.samefile("."):
+            return folder
+        files = sorted(folder.iterdir())
+    except NotADirectoryError:
+        return folder
+    except FileNotFoundError:
+        # Another writer replaces it.
+        return None
+    return next((file for file in files if not _is_ours(file)), None)
+
+
+def _is_ours(file):
+    pa, pq = import_optional("pyarrow", "scale"), import_optional("pyarrow.parquet", "scale")
+    try:
+        if not _PART.fullmatch(file.name) or not stat.S_ISREG(file.lstat().st_mode):
+            return False
+        found = pq.read_schema(file).metadata or {}
+    except FileNotFoundError:
+        return True
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return found.items() >= _MARK.items()
 
 
 def _flat(samples):
@@ -187,7 +240,7 @@ def _complete(table, coded, lists):
     for name, values in lists.items():
         flat = pa.array(values.ravel())
         table = table.append_column(name, pa.FixedSizeListArray.from_arrays(flat, values.shape[1]))
-    return table
+    return table.replace_schema_metadata(_MARK)
 
 
 def _units(x):
@@ -217,7 +270,7 @@ def _write_parts(path, tables, coded, lists, overwrite):
         x.rechunk({0: UNIT_ROWS, 1: -1}).to_delayed().ravel() if is_dask(x) else _units(x)
         for x in lists.values()
     ]
-    with replacing_folder(path) as folder:
+    with replacing_folder(path, overwrite) as folder:
         parts = [
             write(f"{folder}/part-{i:05d}.parquet", _packed(table), coded, dict(zip(lists, rows)))
             for i, (table, *rows) in enumerate(zip(tables, *units))

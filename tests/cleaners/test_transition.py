@@ -49,6 +49,14 @@ def test_f1_threshold_flags_what_is_worth_a_look():
         TransitionCleaner("f2").fit(X, given)
 
 
+@pytest.mark.parametrize(("n", "n_classes"), [(60, 2), (300, 3), (6000, 2)])
+def test_f1_threshold_keeps_labels_that_the_features_say_nothing_of(n, n_classes):
+    rng = np.random.default_rng(0)
+    X, given = rng.standard_normal((n, 4)), rng.integers(0, n_classes, n)
+    cleaner = TransitionCleaner("f1").fit(X, given)
+    assert not cleaner.informative_ and cleaner.audit().n_flagged == 0
+
+
 @pytest.fixture(scope="module")
 def digits():
     # Half of the landmarks are enough here, and quicker.

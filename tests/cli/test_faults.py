@@ -243,7 +243,7 @@ def test_usage(run, noisy):
         ("purify", "d.npz"): "--out",
         ("purify",): "DATA",
         ("purify", "d.npz", "--out", "o.csv", "--cleaner", "soap"): "soap",
-        ("purify", "d.npz", "--out", "o.csv", "--threshold", "2"): "--threshold",
+        ("purify", "d.npz", "--out", "o.csv", "--threshold", "2"): "'--threshold': expected f1",
         ("purify", "d.npz", "--out", "o.csv", "--threshold", "f2"): "--threshold",
         ("purify", "d.npz", "--out", "o.csv", "-c", "gmm", "--threshold", "f1"): "transition",
         ("purify", "d.npz", "--out", "o.csv", "--threshold", ".5"): "--cleaner auto",

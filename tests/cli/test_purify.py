@@ -366,3 +366,25 @@ def test_json_has_no_nan(run, noisy):
     np.savez("d.npz", X=np.random.default_rng(0).standard_normal((240, 5)), y=y.astype(str))
     result = run("purify", "d.npz", "--out", "o.csv", "--json")
     json.loads(result.stdout, parse_constant=pytest.fail)
+
+
+def test_a_pattern_takes_no_labels_ids_or_masks_for_features(run, noisy):
+    columns = {f"x{j}": column for j, column in enumerate(noisy.X.T)}
+    roles = {"xlabel": noisy.y, "id": np.arange(240), "xok": np.zeros(240, dtype=int)}
+    pq.write_table(pa.table(columns | roles), "t.parquet")
+    args = ("t.parquet", "-l", "xlabel", "--trusted", "xok", "-c", "gmm", "--json")
+    for asked in ("*", "x", "x*"):
+        assert run("audit", *args, "-f", asked).json["features"] == noisy.X.shape[1]
+    assert "'xlabel'" in run("audit", *args, "-f", "xlabel", code=1).stderr
+
+
+def test_a_batch_of_another_kind_is_told_of(run, noisy):
+    np.savez("d.npz", X=noisy.X, y=noisy.y)
+    run("purify", "d.npz", "-c", "transition", "-o", "o.csv", "--save-model", "m")
+    np.savez("same.npz", X=noisy.X + 0.01, y=noisy.y)
+    np.savez("other.npz", X=noisy.X + 0.01, y=np.roll(np.unique(noisy.y), 1)[noisy.codes])
+    same = run("apply", "m", "same.npz", "-l", "y", "-o", "a.csv")
+    other = run("apply", "m", "other.npz", "-l", "y", "-o", "b.csv", "--json")
+    assert "% in the fit." in same.stdout and "anew" not in same.stdout
+    assert other.json["noise_rate"] > other.json["noise_rate_of_fit"] + 0.3
+    assert "fitted anew" in run("apply", "m", "other.npz", "-l", "y", "-o", "c.csv").stdout

@@ -16,6 +16,10 @@ def test_greatest_expected_f1():
     assert scores[found] > 0.02 + np.mean([f1_score(wrong, clean <= 0.5) for wrong in truths])
 
 
-@pytest.mark.parametrize("clean", [[], [1.0, 1.0]])
+@pytest.mark.parametrize("clean", [[1.0, 1.0], [0.9, 0.8], np.full(1000, 1001 / 1002)])
 def test_nothing_wrong_flags_nothing(clean):
     assert f1_threshold(np.array(clean)) == 0
+
+
+def test_no_labels():
+    assert f1_threshold(np.array([])) == 0.5

@@ -1,5 +1,3 @@
-import math
-from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +6,6 @@ torch = pytest.importorskip("torch")
 
 from skclean.embeddings.lars import LARS  # noqa: E402
 from skclean.embeddings.optimizers import (  # noqa: E402
-    learning_rate_at,
     make_optimizer,
     set_learning_rate,
 )
@@ -16,20 +13,6 @@ from skclean.embeddings.optimizers import (  # noqa: E402
 FABRIC = SimpleNamespace(
     device=torch.device("cpu"), strategy=SimpleNamespace(precision=SimpleNamespace())
 )
-
-
-def test_learning_rate_rises_and_falls():
-    rates = [learning_rate_at(step, 100, 10, 2.0) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.2 * (i + 1) for i in range(10)])
-    assert rates[10] == 2.0 and rates[55] == pytest.approx(1.0)
-    assert rates[10:] == pytest.approx([1 + math.cos(math.pi * i / 90) for i in range(90)])
-    assert all(a > b > 0 for a, b in pairwise(rates[10:]))
-
-
-@pytest.mark.parametrize("warmup", [0, 1, 5, 9])
-def test_short_runs(warmup):
-    rates = [learning_rate_at(step, 5, warmup, 1.0) for step in range(5)]
-    assert all(0 < rate <= 1 for rate in rates)
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,28 @@ def test_alone_it_is_batch_norm():
         torch.testing.assert_close(shared.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_running_statistics_are_those_of_all_rows():
-    halves = torch.randn(2, 5, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 2 + 4
+@pytest.mark.parametrize("mean", [4, 1000])
+def test_running_statistics_are_those_of_all_rows(mean):
+    halves = torch.randn(2, 5, 3, 2, 2, generator=torch.Generator().manual_seed(0)) * 2 + mean
+    halves[1] += 1
     whole, part = (Asks(nn.BatchNorm2d(3)) for _ in range(2))
-    whole(halves.flatten(0, 1))
-    means = torch.stack([torch.stack([h.mean((0, 2, 3)), (h**2).mean((0, 2, 3))]) for h in halves])
-    with shared_batch_norm(part, lambda here: torch.cat([here, means[1:]]), CPU):
-        part(halves[0])
+    expected = whole(halves.flatten(0, 1))[:5]
+    other = torch.stack(torch.var_mean(halves[1], (0, 2, 3), correction=0))[None]
+    with shared_batch_norm(part, lambda here: torch.cat([here, other]), CPU):
+        torch.testing.assert_close(part(halves[0]), expected, rtol=1e-3, atol=1e-3)
     for name, x in whole.state_dict().items():
         torch.testing.assert_close(part.state_dict()[name], x, rtol=1e-4, atol=1e-5)
+
+
+def test_half_precision_is_computed_with_in_single():
+    x = torch.randn(64, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 3
+    half, single = Asks(nn.BatchNorm2d(3)), Asks(nn.BatchNorm2d(3))
+    with shared_batch_norm(half, lambda here: here, CPU):
+        found = half(x.bfloat16())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), single(x.bfloat16().float()), rtol=1e-2, atol=1e-2)
+    for name, value in single.state_dict().items():
+        torch.testing.assert_close(half.state_dict()[name], value, rtol=1e-5, atol=1e-6)
 
 
 def test_what_changes_and_what_stays():

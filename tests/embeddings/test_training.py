@@ -17,7 +17,7 @@ from torch import nn  # noqa: E402
 from skclean.embeddings.devices import make_fabric  # noqa: E402
 from skclean.embeddings.images import open_images  # noqa: E402
 from skclean.embeddings.moco import MoCo  # noqa: E402
-from skclean.embeddings.optimizers import learning_rate_at  # noqa: E402
+from skclean.embeddings.rates import learning_rate_at  # noqa: E402
 from skclean.embeddings.simclr import SimCLR  # noqa: E402
 from skclean.embeddings.training import fit  # noqa: E402
 

@@ -293,7 +293,7 @@ def test_another_label(page, downloads):
     assert progress(page).startswith("1 accepted · 1 rejected · 2 other · 156 open")
     assert "other" in line(page, 0).get_attribute("class")
     assert "accept" in line(page, 2).get_attribute("class")
-    assert Select(other(page, 2)).first_selected_option.text == "Other…"
+    assert Select(other(page, 2)).first_selected_option.get_attribute("value") == "3"
     Select(other(page, 1)).select_by_index(0)
     assert progress(page).startswith("1 accepted · 1 rejected · 1 other · 157 open")
     button(page, "undo").click()
@@ -317,12 +317,30 @@ def test_another_label_by_keyboard(page):
     assert progress(page).startswith("1 accepted · 0 rejected · 1 other")
 
 
+def test_keys_pass_over_the_given_and_the_suggested_label(page):
+    """Class 1 was given to row 1 and class 2 is suggested."""
+    page.find_element(By.TAG_NAME, "body").send_keys("jjo")
+    for kind in ("other", "reject", "accept", "other"):
+        press(page, Keys.ARROW_DOWN)
+        assert kind in line(page, 1).get_attribute("class")
+    assert other(page, 1).get_attribute("value") == "3"
+    for kind in ("accept", "reject", "other", ""):
+        press(page, Keys.ARROW_UP)
+        assert line(page, 1).get_attribute("class") == kind
+    assert progress(page).startswith("0 accepted · 0 rejected · 160 open")
+
+
 def test_another_label_out_of_many_classes(browser, tmp_path, downloads):
     classes = np.array([*(f"class {k}" for k in range(60)), "line\nbreak"])
     samples = LabelledSamples(
         np.eye(2), ["class 7", "class 8"], classes=np.unique(classes), status=["unknown"] * 2
     )
     browser.get(write_report(samples, tmp_path / "page.html").as_uri())
+    offered = "return [...arguments[0].list.options].map((option) => option.value)"
+    assert len(browser.execute_script(offered, other(browser, 0))) == 61
+    named = "return [...document.querySelectorAll('[id]')].map((element) => element.id)"
+    found = browser.execute_script(named)
+    assert len(set(found)) == len(found)
     for text, i in (("class 59", 0), ("linebreak", 1)):
         other(browser, i).send_keys(text, Keys.ENTER)
     assert progress(browser).startswith("0 accepted · 0 rejected · 2 other")

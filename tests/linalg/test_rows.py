@@ -238,3 +238,17 @@ def test_rows_too_far_out_to_square_are_no_rows_of_the_fit(rng):
     index = RowIndex(X, np.arange(50), np.zeros(50, dtype=np.int64))
     with np.errstate(over="ignore", invalid="ignore"):
         assert (index.match(X[:3] * 1e200, np.zeros(3, dtype=np.int64)) < 0).all()
+
+
+def test_a_rare_small_value_tells_rows_apart():
+    """A column that is constant in most rows counts by what it is in the others."""
+    rng = np.random.default_rng(0)
+    years, kelvin = rng.integers(2000, 2025, 20_000), 288 + rng.normal(size=20_000)
+    rate = np.zeros(20_000)
+    rate[rng.choice(np.flatnonzero(np.arange(20_000) % 20), 30)] = 4e-4
+    X = np.column_stack([years, kelvin, rate])
+    index, new = RowIndex(X), X[:2000].copy()
+    new[:, 2] = 4e-4
+    new = new[rate[:2000] == 0]
+    assert (index.match(new) >= 0).mean() < 0.01
+    assert (index.match(X) >= 0).mean() > 0.9

@@ -218,5 +218,19 @@ def test_cleaners_and_their_state_come_back():
     own = Stateful([0.5])
     assert pack_cleaners([own]) == {} and unpack_cleaners({}, [own]) == [own]
     own.assess([0], None)
-    with pytest.warns(UserWarning, match="does not hold the state of Stateful"):
-        pack_cleaners([own])
+    with pytest.warns(UserWarning, match="does not hold the state of Stateful") as found:
+        told = set()
+        for _ in range(2):
+            pack_cleaners([own, own], told)
+    assert len(found) == 1
+
+
+def test_cleaners_that_a_checkpoint_lacks_or_has_damaged():
+    packed = pack_cleaners([GMMCleaner()])
+    with pytest.warns(UserWarning, match=r"expected the state of GMMCleaner in here, got"):
+        unpack_cleaners({}, [GMMCleaner(), GMMCleaner()], "here", used=True)
+    unpack_cleaners({}, [GMMCleaner()], "here")
+    packed["cleaner0"] = packed["cleaner0"].copy()
+    packed["cleaner0"][50:90] ^= 255
+    with pytest.raises(ValueError, match="expected whole cleaners in the checkpoint here"):
+        unpack_cleaners(packed, [GMMCleaner()], "here")

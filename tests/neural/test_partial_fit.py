@@ -53,11 +53,11 @@ def test_labels_of_weight_zero_teach_nothing():
     ("data", "options"),
     [
         (X, {"objective": MixMatch(lambda_u=5), "learning_rate": 0.01}),
-        (X, {"objective": Supervised("elr"), "optimizer": "sgd", "learning_rate": 0.1}),
+        (X, {"objective": Supervised("gce"), "optimizer": "sgd", "learning_rate": 0.1}),
         (X, {"objective": ReMixMatch(n_views=1), "graph": True}),
         (IMAGES, {"objective": "supervised", "learning_rate": 0.01}),
     ],
-    ids=["mixmatch", "elr", "remixmatch", "images"],
+    ids=["mixmatch", "gce", "remixmatch", "images"],
 )
 def test_it_learns_from_batches(data, options):
     retrainer = quick(**options)
@@ -138,6 +138,53 @@ def test_wrong_classes_are_errors_and_change_nothing():
         clone(retrainer).set_params(devices=2, device="cpu").partial_fit(X, Y, classes=CLASSES)
     for a, b in zip(before, weights_of(retrainer), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "classes", [np.array([0, 1, None], object), [0, 1, np.nan], [[0, 1, 2]], 3, ["a", None]]
+)
+def test_classes_that_are_none(classes):
+    with pytest.raises(ValueError, match="expected classes in one dimension and none of them"):
+        quick().partial_fit(X, Y, classes=classes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd"},
+        {"n_networks": 2},
+        {"hidden_units": 8},
+        {"dropout": 0.5},
+        {"objective": "mixmatch"},
+        {"objective": Supervised("gce")},
+        {"cleaner": GMMCleaner()},
+    ],
+    ids=str,
+)
+def test_what_the_state_is_made_with_must_stay(changes):
+    retrainer = quick().partial_fit(X, Y, classes=CLASSES)
+    before = weights_of(retrainer)
+    with pytest.raises(ValueError, match=f"expected {next(iter(changes))}=.* as in the first"):
+        retrainer.set_params(**changes).partial_fit(X, Y)
+    for a, b in zip(before, weights_of(retrainer), strict=True):
+        np.testing.assert_array_equal(a, b)
+    retrainer.set_params(**quick().get_params(deep=False))
+    retrainer.set_params(objective=Supervised(), hidden_units=[16], learning_rate=0.1)
+    assert retrainer.partial_fit(X, Y).n_iter_ == 2
+
+
+def test_behind_a_fit_the_networks_must_stay():
+    retrainer = quick(optimizer="sgd").fit(X, Y)
+    with pytest.raises(ValueError, match=r"expected hidden_units=\[16\] as in the first"):
+        clone(retrainer).fit(X, Y).set_params(hidden_units=8).partial_fit(X, Y)
+    retrainer.set_params(objective="mixmatch", optimizer="adam").partial_fit(X, Y)
+    assert retrainer.history_["unlabelled"][-1] > 0 and isinstance(retrainer.objective_, MixMatch)
+
+
+@pytest.mark.parametrize("objective", ["temporal_ensembling", Supervised("elr")])
+def test_objectives_that_follow_rows_are_errors(objective):
+    with pytest.raises(ValueError, match="that follows no row from epoch to epoch, got"):
+        quick(objective).partial_fit(X, Y, classes=CLASSES)
 
 
 def test_a_call_that_fails_changes_nothing():

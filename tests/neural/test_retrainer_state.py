@@ -87,6 +87,17 @@ def test_a_run_goes_on_with_its_own_labels_and_settings_alone(tmp_path, changes,
         again.fit(other)
 
 
+def test_a_run_goes_on_with_its_own_schedule_alone(tmp_path):
+    def scheduled(share, **options):
+        options |= {"epochs": 2, "checkpoint_dir": tmp_path, "schedule": lambda t, n: share}
+        return NeuralRetrainer("supervised", **options).fit(X, Y)
+
+    scheduled(1)
+    scheduled(1, resume=True)
+    with pytest.raises(ValueError, match="shares of the learning rate"):
+        scheduled(0.01, resume=True)
+
+
 def test_a_fit_that_fails_leaves_the_estimator_as_it_was():
     class Fails:
         def on_epoch_end(self, retrainer, epoch, record):

@@ -3,14 +3,12 @@ import math
 import numpy as np
 import pytest
 
+from skclean.embeddings.rates import learning_rate_at
 from skclean.neural.schedules import Cosine, Ramps, Restarts
 
 
 @pytest.mark.parametrize("warmup", [0, 3])
 def test_cosine_is_that_of_the_name(warmup):
-    pytest.importorskip("torch")
-    from skclean.embeddings.optimizers import learning_rate_at
-
     found = [Cosine(warmup=warmup)(step / 4, 10) for step in range(40)]
     expected = [learning_rate_at(step, 40, 4 * warmup, 1.0) for step in range(40)]
     rise = 4 * warmup
@@ -71,3 +69,13 @@ def test_schedules_of_a_training():
     np.testing.assert_allclose(half.history_["learning_rate"], [0.005, 0.005, 0.0025, 0.0025])
     with pytest.raises(ValueError, match="'floor' parameter of Cosine"):
         clone(one).set_params(schedule__floor=-1).fit(X, y)
+    for schedule, message in (
+        (lambda t, epochs: -1, "expected a schedule with shares .* got -1.0 after 0 of 4 epochs"),
+        (lambda t, epochs: float("nan") if t > 3 else 1, "expected a schedule with shares"),
+        (lambda t, epochs: None, "expected a schedule from the epochs done"),
+        (lambda t: 1, "expected a schedule from the epochs done"),
+        (Cosine, r"expected an instance as schedule, .* do pass Cosine\(\)"),
+        (Cosine(warmup=99), "expected a schedule with warmup below its epochs, 4, got 99"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            clone(one).set_params(schedule=schedule).fit(X, y)

@@ -82,14 +82,14 @@ def test_writers(forks, small_disk, rng, rounds, job, record_property):
     for i in rounds(1, 0.02):
         for room in rooms(rng, LARGE[job]):
             (small_disk / "filling").unlink(missing_ok=True)
-            (small_disk / "f.out").write_bytes(b"old" * (i % 2))
+            (small_disk / "f.parquet").write_bytes(b"old" * (i % 2))
             room_left(small_disk, room)
             before = state(small_disk)
             end = forks.run(
-                job, small_disk / "f.out", 48 if job == "embed" else 90, folder=small_disk
+                job, small_disk / "f.parquet", 48 if job == "embed" else 90, folder=small_disk
             )
-            refused += assert_refused(end, small_disk, before, ["f.out"])
-            assert sorted(os.listdir(small_disk)) == ["f.out", "filling"]
+            refused += assert_refused(end, small_disk, before, ["f.parquet"])
+            assert sorted(os.listdir(small_disk)) == ["f.parquet", "filling"]
     record_property("refused", refused)
     assert refused
 

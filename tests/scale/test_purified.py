@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 pd = pytest.importorskip("pandas")
 
-from skclean import LabelledSamples, TransitionCleaner  # noqa: E402
+from skclean import LabelledSamples, TransitionCleaner, _files  # noqa: E402
 from skclean.datasets import load_noisy_digits  # noqa: E402
 from skclean.evidence import LeaveOneOutRidge  # noqa: E402
 from skclean.scale import purified as module  # noqa: E402
@@ -253,10 +255,131 @@ def test_nothing_of_the_user_is_replaced(tmp_path):
     (folder / "notes.txt").touch()
     with pytest.raises(ValueError, match="notes.txt; do name another"):
         write_purified(purified(X[:4]), folder, overwrite=True)
-    with pytest.raises(ValueError, match="folder of part-"):
+    with pytest.raises(ValueError, match="that write_purified wrote"):
         (tmp_path / "file").touch()
         write_purified(purified(X[:4]), tmp_path / "file", overwrite=True)
     with pytest.raises(ValueError, match="expected a file"):
         (tmp_path / "a.parquet").mkdir()
         write_purified(purified(X[:4]), tmp_path / "a.parquet", overwrite=True)
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def a_dataset(folder):
+    pq.write_table(pa.table({"x": [1]}), folder / "part-0.parquet")
+
+
+def a_table_of_ours_among_others(folder):
+    write_purified(purified(X[:4]), folder / "part-00000.parquet")
+    pq.write_table(pa.table({"x": [1]}), folder / "part-00001.parquet")
+
+
+def no_parquet(folder):
+    (folder / "part-00000.parquet").write_text("x")
+
+
+def a_folder(folder):
+    (folder / "part-00000.parquet").mkdir()
+
+
+def a_link(folder):
+    path = write_purified(purified(X[:4]), folder.with_name("elsewhere.parquet"))
+    (folder / "part-00000.parquet").symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    "make", [a_dataset, a_table_of_ours_among_others, no_parquet, a_folder, a_link]
+)
+def test_a_folder_of_others_stays(tmp_path, make):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    make(folder)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="that write_purified wrote"):
+        write_purified(purified(X[:4]), folder, overwrite=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_working_folder_stays(tmp_path, monkeypatch):
+    folder = write_purified(purified(X[:4]), tmp_path / "out")
+    monkeypatch.chdir(folder)
+    for path in (".", folder):
+        with pytest.raises(ValueError, match="that write_purified wrote"):
+            write_purified(purified(X[:4]), path, overwrite=True)
+    monkeypatch.chdir(tmp_path)
+    write_purified(purified(X[:4]), folder, overwrite=True)
+
+
+def test_folders_behind_links(tmp_path):
+    folder, link = tmp_path / "far" / "out", tmp_path / "link"
+    folder.mkdir(parents=True)
+    link.symlink_to(folder)
+    for n in (4, 6):
+        assert write_purified(purified(X[:n]), link, overwrite=True) == link
+        assert pq.read_table(folder).num_rows == n
+    assert link.is_symlink() and list(folder.parent.iterdir()) == [folder]
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="dangling, a link to nothing"):
+        write_purified(purified(X[:4]), dangling, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == [dangling, tmp_path / "far", link]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("run-1.5", "folder"), ("run.2", "folder"), ("run", "folder"), ("a.pq", "file")],
+)
+def test_a_name_tells_a_file_from_a_folder(tmp_path, name, kind):
+    path = write_purified(purified(X[:4]), tmp_path / name)
+    assert path.is_dir() == (kind == "folder")
+    assert pq.read_table(path).num_rows == 4
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.npy", "a.parquet.gz", "v1.5.final"])
+def test_names_of_other_kinds_of_files(tmp_path, name):
+    with pytest.raises(ValueError, match="of a folder, without a suffix, got"):
+        write_purified(purified(X[:4]), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_several_writers_of_a_folder(tmp_path, monkeypatch, exchange):
+    """Each writes all that it has; where names can be exchanged, the folder is never away."""
+    names = [tmp_path / "a", tmp_path / "b"]
+    for name in names:
+        name.mkdir()
+    exchange = exchange and _files._exchanged(*names)
+    for name in names:
+        name.rmdir()
+    if not exchange:
+        monkeypatch.setattr(_files, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(module, "UNIT_ROWS", 4)
+    folder, sizes = write_purified(purified(X[:4]), tmp_path / "out"), (6, 9, 14)
+
+    def write(n):
+        for _ in range(8):
+            write_purified(purified(X[:n]), folder, overwrite=True)
+
+    with ThreadPoolExecutor() as pool:
+        writers = [pool.submit(write, n) for n in sizes]
+        there = [folder.exists()]
+        while not all(writer.done() for writer in writers):
+            there.append(folder.exists())
+    for writer in writers:
+        writer.result()
+    assert all(there) or not exchange
+    assert pq.read_table(folder).num_rows in sizes
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_first_of_several_writers_wins(tmp_path):
+    def write(n):
+        try:
+            write_purified(purified(X[:n]), tmp_path / "out")
+        except FileExistsError:
+            return None
+        return n
+
+    with ThreadPoolExecutor() as pool:
+        (written,) = filter(None, pool.map(write, range(4, 12)))
+    assert pq.read_table(tmp_path / "out").num_rows == written
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -17,6 +17,7 @@
   const choice = (value) => (value && value.startsWith(OTHER) ? "other" : value);
   // An input holds no line breaks.
   const typed = new Map(data.classes.map((name) => [name.replace(/[\r\n]/g, ""), name]));
+  const few = data.classes.length <= LISTED;
   const known = (value) => ["accept", "reject"].includes(value) || (choice(value) === "other" && data.classes.includes(value.slice(OTHER.length)));
   let view = [], shown = STEP, backwards = false, current = -1, unsaved = false;
 
@@ -77,11 +78,11 @@
     say((taken ? "Taken back" : value === "accept" ? "Accepted" : "Rejected") + ": row " + data.rows[i].id);
   }
 
-  // What is suggested or given is accepted or rejected; an empty name takes another label back.
+  // What is suggested or given is accepted or rejected; an empty name takes back what the field shows.
   function relabel(i, name) {
     const row = data.rows[i];
     const value = !name ? undefined : name === label(row.s) ? "accept" : name === label(row.g) ? "reject" : OTHER + name;
-    if (value === decisions.get(i) || (!name && choice(decisions.get(i)) !== "other")) return paint(i);
+    if (value === decisions.get(i) || (!name && !few && choice(decisions.get(i)) !== "other")) return paint(i);
     change([[i, value]]);
     say(name ? "Label of row " + row.id + " becomes " + name : "Taken back: row " + row.id);
   }
@@ -259,7 +260,7 @@
 
   // All classes, to choose one that was not suggested: a list, or an input where they are many.
   function chooser(i) {
-    const few = data.classes.length <= LISTED, field = make(few ? "select" : "input", "other");
+    const field = make(few ? "select" : "input", "other");
     field.setAttribute("aria-label", "Another label for row " + data.rows[i].id);
     if (few) {
       options(field, [["", "Other…"], ...data.classes.map((name, k) => [k, name])]);
@@ -267,7 +268,7 @@
       return field;
     }
     field.placeholder = "Other…";
-    field.setAttribute("list", "classes");
+    field.setAttribute("list", "class-names");
     field.addEventListener("change", () => {
       const name = field.value ? typed.get(field.value) : "";
       field.setCustomValidity(name === undefined ? "No class has this name." : "");
@@ -306,7 +307,8 @@
     const value = choice(decisions.get(i)), field = tr.querySelector(".decide .other");
     for (const one of ["accept", "reject", "other"]) tr.classList.toggle(one, value === one);
     if (field) {
-      const name = value === "other" ? final(i) : "";
+      // Keys pass over the classes of a list one by one: it shows what is accepted or rejected too.
+      const name = value === "other" || (few && value) ? final(i) : "";
       field.value = field.localName === "input" ? name.replace(/[\r\n]/g, "") : name && data.classes.indexOf(name);
       field.title = name;
     }
@@ -419,7 +421,7 @@
   options(controls["class-filter"], classes.sort((a, b) => collator.compare(a[1], b[1])));
   const statuses = [...new Set(data.rows.map((row) => row.st))].sort();
   options(controls["status-filter"], statuses.map((st) => [st, data.statuses[st]]));
-  if (data.classes.length > LISTED) options(byId("classes"), [...typed.keys()].map((name) => [name, ""]));
+  if (!few) options(byId("class-names"), [...typed.keys()].map((name) => [name, ""]));
 
   controls.search.addEventListener("input", filter);
   for (const id of ["class-filter", "status-filter", "decision-filter"]) controls[id].addEventListener("change", filter);

@@ -36,7 +36,8 @@ class ReMixMatch(BaseEstimator):
       its guess before the mixing. The last two weights grow linearly, as in the published code.
     - Of images, the strong view is also turned by 0, 90, 180 or 270 degrees, and
       `lambda_rotation` times the cross-entropy of telling which, by a linear layer of its own on
-      the network's features, is added. Where images are not square, their middle square is turned.
+      the network's features, is added. Of images that are not square it is the middle square, with
+      zeros beside it.
 
     The mixed rows alone move the running statistics of batch norms.
 
@@ -187,17 +188,19 @@ def rotate(x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    x : Tensor of shape (b, channels, s, s)
-        s is the smaller of H and W; what is outside of the middle is cut off.
+    x : Tensor of shape (b, channels, H, W)
+        Where H and W differ, the middle square is turned, and what is outside of it is zero.
     turns : Tensor of shape (b,), int64
         Quarters, anticlockwise, from 0 to 3.
     """
     side = min(x.shape[2:])
     top, left = ((n - side) // 2 for n in x.shape[2:])
-    x = x[:, :, top : top + side, left : left + side]
+    inside = slice(None), slice(None), slice(top, top + side), slice(left, left + side)
     turns = torch.randint(4, (len(x),), generator=generator, device=generator.device)
-    turned = torch.stack([x.rot90(k, (2, 3)) for k in range(4)])
-    return turned[turns, torch.arange(len(x), device=x.device)], turns
+    turned = torch.stack([x[inside].rot90(k, (2, 3)) for k in range(4)])
+    found = torch.zeros_like(x)
+    found[inside] = turned[turns, torch.arange(len(x), device=x.device)]
+    return found, turns
 
 
 class RunningDistributions(nn.Module):

@@ -42,7 +42,7 @@ class Supervised(BaseEstimator):
     log_zero : float < 0, default=-4
         Of "sce": A, which stands for the logarithm of a label's zeros.
     elr_weight : float >= 0, default=3
-        λ of "elr".
+        λ of "elr", which `partial_fit` does not take, as it follows rows from epoch to epoch.
     elr_decay : float in [0, 1), default=0.7
         β of "elr": share of itself that the average keeps each time that the row is seen. λ and β
         are those of the paper for symmetric noise on CIFAR-10; it has 7 and 0.9 for CIFAR-100.

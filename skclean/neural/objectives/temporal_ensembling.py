@@ -93,7 +93,8 @@ class TemporalEnsembling(BaseEstimator):
 
     One view of every row is compared with the average of its predictions in earlier epochs, which
     decays exponentially and is corrected for its start at zero. The weights are as for `PiModel`.
-    A process knows the predictions that it made itself.
+    A process knows the predictions that it made itself. `partial_fit` does not take it, as the rows
+    of a call are not known in the next.
 
     Parameters
     ----------

@@ -184,12 +184,20 @@ def test_rotations_by_loops(make, weight):
 def test_turned_images():
     x = torch.rand(40, 3, 5, 8)
     turned, turns = rotate(x, torch.Generator().manual_seed(0))
-    assert turned.shape == (40, 3, 5, 5) and set(turns.tolist()) == {0, 1, 2, 3}
+    assert turned.shape == x.shape and set(turns.tolist()) == {0, 1, 2, 3}
     for image, whole, turn in zip(turned, x, turns.tolist()):
         expected = whole[:, :, 1:6]
         for _ in range(turn):
             expected = anticlockwise(expected)
-        assert torch.equal(image, expected)
+        assert torch.equal(image[:, :, 1:6], expected)
+        assert not image[:, :, :1].any() and not image[:, :, 6:].any()
+
+
+def test_rotations_for_a_backbone_of_one_size_of_images():
+    X, y = torch.rand(24, 8, 12, 3).numpy(), [0, 1, 2] * 8
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 12, 4))
+    retrainer = NeuralRetrainer(ReMixMatch(n_views=1), flat, epochs=1).fit(X, y)
+    assert retrainer.history_["rotation"][0] > 0
 
 
 def test_no_rotations_of_features_and_where_they_have_no_weight(make):
