@@ -100,7 +100,8 @@ def apply_decisions(
             fail("a class of the table", repr(label), "correct it, or name it by --classes")
         if decision != "other" and label != (suggested if decision == "accept" else was):
             follows = "suggested" if decision == "accept" else "given"
-            fail(f"the {follows} label after {decision}", repr(label), "correct the label")
+            do = "correct the label, or write other for the decision"
+            fail(f"the {follows} label after {decision}", repr(label), do)
         decided[row] = decision
         final[row] = named.get(label) if label else None
     column = table.column(prefix + "purified_label")

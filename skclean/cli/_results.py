@@ -68,6 +68,9 @@ def result_table(data: Any, samples: Any, prefix: str, **judged: bool) -> Any:
     if samples.readable is not None:
         proba[~samples.readable] = np.nan
     clean = samples.clean_proba
+    if not judged.get("evidence", True):
+        # Labels that nothing tells of are neither sure nor doubtful.
+        clean, proba[samples._given_codes() >= 0] = None, np.nan
     reasons, actions = verdicts(samples, **judged)
     status = pa.DictionaryArray.from_arrays(
         pa.array(samples.status_codes), pa.array(list(STATUSES))
