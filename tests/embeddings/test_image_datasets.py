@@ -25,11 +25,6 @@ COLOUR = RNG.integers(0, 256, (20, 6, 5, 3), dtype=np.uint8)
 GRAY = RNG.integers(0, 256, (20, 6, 5), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module")
-def pil():
-    return pytest.importorskip("PIL.Image")
-
-
 def first(images):
     return np.moveaxis(images, -1, 1)
 

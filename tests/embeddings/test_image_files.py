@@ -21,20 +21,6 @@ GRAY = RNG.integers(0, 256, (20, 6, 5), dtype=np.uint8)
 SMOOTH = np.kron(RNG.integers(0, 256, (1, 2, 3)), np.ones((10, 16, 1))).astype(np.uint8)
 
 
-@pytest.fixture(scope="module")
-def pil():
-    return pytest.importorskip("PIL.Image")
-
-
-@pytest.fixture
-def files(tmp_path, pil):
-    """Twenty PNG files of COLOUR."""
-    paths = [tmp_path / f"{i:02}.png" for i in range(len(COLOUR))]
-    for path, image in zip(paths, COLOUR):
-        pil.fromarray(image).save(path)
-    return paths
-
-
 def first(images):
     return np.moveaxis(images, -1, 1)
 
