@@ -88,13 +88,18 @@ def disagreement(X, given, model=None):
     return _by_proba(proba, given, proba.argmax(axis=1) != given)
 
 
+def smaller_proba(values):
+    """Probability of the component of smaller mean, by the mixture that the papers fit."""
+    values = values[:, None].astype(np.float64)
+    model = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(values)
+    return model.predict_proba(values)[:, model.means_.argmin()]
+
+
 def gaussian_mixture(X, given):
     """scikit-learn's mixture on the loss of a cross-validated logistic regression."""
     proba = cross_validated(X, given)
     loss = -np.log(np.clip(proba[np.arange(len(given)), given], 1e-12, None))
-    loss = ((loss - loss.min()) / max(np.ptp(loss), 1e-12))[:, None]
-    model = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0).fit(loss)
-    clean = model.predict_proba(loss)[:, model.means_.argmin()]
+    clean = smaller_proba((loss - loss.min()) / max(np.ptp(loss), 1e-12))
     return _by_proba(proba, given, clean <= 0.5)._replace(clean=clean)
 
 

@@ -7,10 +7,9 @@ leaves a network's features. DMLP's script is in `bench_dmlp`.
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
 from torch.nn.functional import cross_entropy, log_softmax, logsigmoid, one_hot, softmax
 
-from benchmarks._peers import Found
+from benchmarks._peers import Found, smaller_proba
 
 BATCH = 128
 
@@ -26,8 +25,8 @@ def reed(X, given, epochs=200):
     for _ in range(epochs):
         _epoch(layer, optimizer, X, y)
     proba = softmax(_logits(layer, X), dim=1).numpy()
-    clean = _smaller(_losses(layer, X, y))
-    right = _smaller(1 - proba.max(axis=1))
+    clean = smaller_proba(_losses(layer, X, y))
+    right = smaller_proba(1 - proba.max(axis=1))
     labels = np.where((clean <= 0.5) & (right > 0.5), proba.argmax(axis=1), given)
     return Found(labels, clean > 0.5, clean)
 
@@ -71,7 +70,7 @@ def cpc(X, given, epochs=45, warm_up=10, n_components=64):
     for _ in range(warm_up):
         _epoch(layer, optimizer, X, y)
     for _ in range(epochs):
-        clean = torch.from_numpy(_smaller(_losses(layer, X, y)) > 0.5)
+        clean = torch.from_numpy(smaller_proba(_losses(layer, X, y)) > 0.5)
         for rows in torch.randperm(len(X)).split(BATCH):
             scores, own, ok = projector(X[rows]) @ prototypes.T, y[rows, None], clean[rows]
             positive = torch.gather(scores, 1, own)[:, 0]
@@ -180,10 +179,3 @@ def _losses(layer, X, y):
     """Losses brought to [0, 1]."""
     loss = cross_entropy(_logits(layer, X), y, reduction="none").numpy()
     return (loss - loss.min()) / max(float(np.ptp(loss)), 1e-12)
-
-
-def _smaller(values):
-    """Probability of the mixture's component of smaller mean."""
-    values = values[:, None].astype(np.float64)
-    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0)
-    return mixture.fit(values).predict_proba(values)[:, mixture.means_.argmin()]
