@@ -37,6 +37,8 @@ class TransitionFit:
         self.model = _standard(scores) if start is None else start.model
         self.model = replace(self.model, trace=[], n_iter=0, converged=False)
         self.s = self.model._standardise(take_rows(scores, self.order))
+        if start is None:
+            self._standardise_squares()
         self.squares = self.model._squares(self.s)
         self.tau, self.D, self.precision = 1.0, np.zeros((0, n_classes)), float(n_classes)
         if self.mixing:
@@ -51,6 +53,12 @@ class TransitionFit:
         if start is not None:
             self.tau, self.D, self.precision = start.tau, start.D, start.precision
             self.prior = start.prior
+
+    def _standardise_squares(self):
+        xp, squares = self.xp, self.xp.astype(self.s**2, self.xp.float64)
+        mean = xp.mean(squares, axis=1, keepdims=True)
+        self.model.square_center = to_numpy(mean)
+        self.model.square_scale = float(xp.mean((squares - mean) ** 2)) ** 0.5 or 1.0
 
     def factor(self, transition):
         """P(given_i | true = y) as (C, n): a column of T for noisy rows, the label for trusted."""
@@ -222,11 +230,11 @@ def _row_sums(x):
 
 
 def _standard(scores):
-    """A model that standardises these scores and says nothing yet."""
+    """A model that standardises these scores, but not yet their squares, and says nothing else."""
     xp, n_classes = array_namespace(scores), scores.shape[1]
     rows = xp.astype(scores, xp.float64)
     center = to_numpy(xp.mean(rows, axis=0))
-    model = TransitionModel(
+    return TransitionModel(
         transition=np.eye(n_classes),
         center=center,
         scale=float(xp.mean((rows - from_numpy(center, rows)) ** 2)) ** 0.5 or 1.0,
@@ -236,8 +244,3 @@ def _standard(scores):
         curve=np.zeros(n_classes),
         bias=np.zeros(n_classes),
     )
-    squares = xp.astype(model._standardise(scores) ** 2, xp.float64)
-    mean = xp.mean(squares, axis=1, keepdims=True)
-    model.square_center = to_numpy(mean)
-    model.square_scale = float(xp.mean((squares - mean) ** 2)) ** 0.5 or 1.0
-    return model
