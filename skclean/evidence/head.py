@@ -168,13 +168,16 @@ class FeatureScale:
 
 def fit_scale(X: Any, norm: float) -> FeatureScale:
     """The map that brings rows of X (n, d) to a mean squared length of `norm`."""
-    center = linear_map(X).center
+    rough = linear_map(X)
 
-    def energy(X):
+    def moments(X):
         xp = array_namespace(X)
-        return (xp.sum(xp.astype(X - center, xp.float64) ** 2, axis=0),)
+        away = xp.astype(rough(X), xp.float64)
+        return xp.sum(away, axis=0), xp.sum(away**2, axis=0)
 
-    columns = (to_numpy(sum_blocks(energy, X)[0]) / X.shape[0]) ** 0.5
+    mean, square = (to_numpy(total) / X.shape[0] for total in sum_blocks(moments, X))
+    columns = np.maximum(square - mean**2, 0) ** 0.5
+    center = rough.center + cast_like(mean, rough.center)
     limits = column_limits(columns)
     spread = limits * (np.mean((columns / limits) ** 2) ** 0.5 or 1.0)
     return FeatureScale(center, cast_like(spread, center), (norm / X.shape[1]) ** 0.5)

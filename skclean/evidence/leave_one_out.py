@@ -14,7 +14,7 @@ from skclean._array import array_namespace, to_numpy
 from skclean._blocks import best_class, few_rows, map_rows
 from skclean._device import returned, to_device
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
-from skclean.linalg.feature_map import landmark_map, rough_linear_map
+from skclean.linalg.feature_map import landmark_map, linear_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
 from skclean.linalg.softmax import softmax
 
@@ -156,7 +156,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
                 f"LeaveOneOutRidge: expected alphas to be positive numbers, got {self.alphas!r}."
             )
         if self.kernel == "linear":
-            features = rough_linear_map(X)
+            features = linear_map(X)
         else:
             rng = check_random_state(self.random_state)
             features = landmark_map(X, self.n_landmarks, self.gamma, rng)

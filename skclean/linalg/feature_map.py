@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from skclean._array import array_namespace, from_numpy, to_numpy
-from skclean._blocks import few_rows, sum_blocks
+from skclean._blocks import few_rows
 
 #: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
 #: nearer by is zero anyway, and the squares keep their precision.
@@ -81,12 +81,6 @@ class LandmarkMap:
 
 
 def linear_map(X: Any) -> LinearMap:
-    """The map that centres features of shape (n, d)."""
-    (total,) = sum_blocks(_column_sums, X)
-    return LinearMap(array_namespace(total).astype(total / X.shape[0], X.dtype))
-
-
-def rough_linear_map(X: Any) -> LinearMap:
     """The map that brings features of shape (n, d) near zero, without a pass over all rows.
 
     The centre is the median of rows from all over, as rows may be sorted; one row far out would
@@ -145,8 +139,3 @@ def _distances(L):
     xp = array_namespace(L)
     square = xp.sum(L**2, axis=1)
     return xp.clip(square[:, None] + square - 2 * xp.matmul(L, L.T), 0, None)
-
-
-def _column_sums(X):
-    xp = array_namespace(X)
-    return (xp.sum(X, axis=0, dtype=xp.float64),)
