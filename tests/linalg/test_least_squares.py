@@ -4,6 +4,7 @@ from scipy.linalg import solve
 
 from skclean import _blocks
 from skclean._array import array_namespace
+from skclean.linalg import least_squares
 from skclean.linalg.feature_map import FAR, LinearMap, landmark_map, linear_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
 
@@ -104,6 +105,25 @@ def test_weighted_rows_and_soft_targets(d, xp, rng):
                 assert errors.min() == pytest.approx(error, rel=1e-5)
         alpha, _ = choose_alpha(ridge, xp.asarray(X), given, ALPHAS, groups, weight)
         assert alpha in ALPHAS
+
+
+@pytest.mark.parametrize("heavy", ["features", "weights"])
+def test_estimated_leverages_of_many_rows(heavy, xp, rng, monkeypatch):
+    X, codes = problem(rng, n=3000, d=300)
+    weight = np.ones(3000)
+    if heavy == "features":
+        X[::50] *= 10
+    else:
+        weight[::50] = 30
+    ridge = fit_ridge(linear_map(xp.asarray(X)), xp.asarray(X), codes, 3, weight)
+    ridge.alpha = 300
+    estimated = np.asarray(ridge.leave_one_out(xp.asarray(X), codes, weight=weight))
+    monkeypatch.setattr(least_squares, "_SMALL", 0)
+    exact = np.asarray(ridge.leave_one_out(xp.asarray(X), codes, weight=weight))
+    difference = np.abs(estimated - exact).max(axis=1)
+    assert difference[::50].max() < 1e-12
+    assert 0 < np.median(difference) < 1e-3
+    assert difference.max() < 0.01
 
 
 def test_the_centre_changes_nothing(rng):
