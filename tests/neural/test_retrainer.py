@@ -9,6 +9,7 @@ for needed in ("lightning_fabric", "safetensors", "tqdm"):
 
 from sklearn.base import BaseEstimator, clone  # noqa: E402
 from sklearn.frozen import FrozenEstimator  # noqa: E402
+from sklearn.linear_model import LogisticRegression  # noqa: E402
 from sklearn.model_selection import GridSearchCV, train_test_split  # noqa: E402
 from sklearn.pipeline import Pipeline  # noqa: E402
 from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
@@ -21,9 +22,9 @@ from skclean import (  # noqa: E402
     PurifiedClassifier,
     SSLFeaturizer,
 )
-from skclean.datasets import load_noisy_digits  # noqa: E402
+from skclean.datasets import load_noisy_digits, make_symmetric_noise  # noqa: E402
 from skclean.embeddings import ConvKMeans  # noqa: E402
-from skclean.neural import NeuralRetrainer  # noqa: E402
+from skclean.neural import IEG, NeuralRetrainer  # noqa: E402
 from skclean.neural.objectives.mixmatch import MixMatch  # noqa: E402
 
 DIGITS = load_noisy_digits(noise_rate=0.4, random_state=0)
@@ -119,6 +120,21 @@ def test_ieg_wants_trusted_rows():
     samples = LabelledSamples(PIXELS[:200], np.where(trusted, Y[:200], Y_NOISY[:200]))
     retrainer = quick("ieg", optimizer="sgd").fit(samples.with_labels(trusted=trusted))
     assert np.isfinite(retrainer.history_["reweighted"]).all()
+
+
+def test_ieg_on_features_whose_classes_overlap():
+    rng = np.random.RandomState(0)
+    y = rng.randint(10, size=1800)
+    X = 0.26 * rng.standard_normal((10, 100))[y] + rng.standard_normal((1800, 100))
+    trusted, test = np.arange(1000) < 100, slice(1000, None)
+    noisy = make_symmetric_noise(y[:1000], 0.5, random_state=0)[0]
+    samples = LabelledSamples(X[:1000], np.where(trusted, y[:1000], noisy), trusted=trusted)
+    plain = LogisticRegression().fit(X[:1000], samples.given).score(X[test], y[test])
+    options = {"epochs": 10, "hidden_units": 256}
+    assert quick("ieg", **options).fit(samples).score(X[test], y[test]) > plain + 0.1
+    # With the paper's weights the guesses of the first steps teach themselves to all rows.
+    paper = quick(IEG(5, 20), **options).fit(samples)
+    assert len(np.unique(paper.predict(X[test]))) < 5
 
 
 def test_class_without_a_row_is_never_predicted_but_is_there():

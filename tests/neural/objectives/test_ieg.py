@@ -228,7 +228,7 @@ def algorithm_1(objective, network, b):
 @pytest.mark.parametrize("image", [False, True])
 @pytest.mark.parametrize("seed", range(3))
 def test_terms(make, image, seed):
-    network, objective = make.network(4, 3, image=image, norm=False), IEG(consistency_weight=7.0)
+    network, objective = make.network(4, 3, image=image, norm=False), IEG(2.0, 7.0)
     found = objective.terms(network, batch(make, image=image, seed=seed))
     expected = algorithm_1(objective, network, batch(make, image=image, seed=seed))
     assert found.keys() == expected.keys()
@@ -243,23 +243,28 @@ def test_terms(make, image, seed):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("image", "weights"), [(False, (0.3, 10)), (True, (5, 20))])
+def test_weights_are_those_of_the_paper_on_images_alone(make, image, weights):
+    network = make.network(4, 3, image=image, norm=False)
+    found, expected = (o.terms(network, batch(make, image=image)) for o in (IEG(), IEG(*weights)))
+    assert found == expected
+
+
 def test_momentum(make):
     network = make.network(4, 3, norm=False)
     optimizer = optimizer_of(network)
     assert momentum_of(network, optimizer).keys() == dict(network.named_parameters()).keys()
     b = batch(make, optimizer=optimizer)
-    expected = algorithm_1(IEG(), network, batch(make, optimizer=optimizer))
+    expected = algorithm_1(IEG(2.0, 7.0), network, batch(make, optimizer=optimizer))
     torch.testing.assert_close(IEG().terms(network, b)["reweighted"], expected["reweighted"])
     plain = IEG().terms(network, batch(make))
     assert not torch.isclose(plain["reweighted"], expected["reweighted"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", None])
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, None])
 def test_no_momentum(make, kind):
     network = make.network(4, 3)
-    optimizer = None
-    if kind is not None:
-        optimizer = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[kind](network.parameters())
+    optimizer = kind and kind(network.parameters())
     assert momentum_of(network, optimizer) == {}
     assert optimizer is None or not optimizer.state
 
@@ -286,11 +291,8 @@ def test_dropout_is_off_in_the_look_ahead(make):
     with_dropout = nn.Sequential(*network, nn.Dropout(0.5))
     b, pseudo = batch(make), torch.full((6, 3), 1 / 3)
     args = (b, (b.labelled.x, pseudo), b.trusted.x)
-    for a, c in zip(
-        IEG()._coefficients(network, *args),
-        IEG()._coefficients(with_dropout, *args),
-        strict=True,
-    ):
+    found = (IEG()._coefficients(n, *args) for n in (network, with_dropout))
+    for a, c in zip(*found, strict=True):
         torch.testing.assert_close(a, c)
     assert with_dropout[-1].training
 
@@ -318,8 +320,7 @@ def test_wrong_labels_weigh_less():
 
 
 def test_one_trusted_row_and_a_class_without_any(make):
-    network = make.network(4, 3)
-    network.eval()
+    network = make.network(4, 3).eval()
     found = IEG().terms(network, batch(make, n_trusted=1))
     assert all(torch.isfinite(v) for v in found.values())
 
@@ -380,15 +381,13 @@ def test_compiled_networks(make, way):
 def test_parameters_that_are_not_trained(make):
     network = make.network(4, 3)
     network[1].requires_grad_(False)
-    found = IEG().terms(network, batch(make))
-    sum(found.values()).backward()
+    sum(IEG().terms(network, batch(make)).values()).backward()
     assert network[1].weight.grad is None
 
 
 @pytest.mark.parametrize("n", [None, 0])
 def test_trusted_rows_are_needed(make, n):
-    b = batch(make)
-    b = replace(b, trusted=None if n is None else trusted(0))
+    b = replace(batch(make), trusted=None if n is None else trusted(0))
     with pytest.raises(ValueError, match="IEG: expected trusted rows"):
         IEG().terms(make.network(4, 3), b)
 
