@@ -11,15 +11,18 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from skclean._array import array_namespace, to_numpy
-from skclean._blocks import best_class, few_rows, map_rows
+from skclean._blocks import best_class, few_rows, map_rows, own_column
 from skclean._device import returned, to_device
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
+from skclean.evidence.columns import evened_map
 from skclean.linalg.feature_map import landmark_map, linear_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
 from skclean.linalg.softmax import softmax
 
 #: Regularisations that are tried, from nearly none to nearly all.
 ALPHAS = np.logspace(-3, 5, 17)
+#: The scale of the columns is chosen on at most that many rows.
+_CHOICE_ROWS = 2048
 
 
 class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
@@ -27,15 +30,19 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
 
     Ridge regression on one-hot labels, from one pass over blocks of rows and one
     eigendecomposition. The score of a row without its own label is
-    y_i - (y_i - f_i) / (1 - h_i), f_i its fit and h_i its leverage; no model is fitted twice. The
-    regularisation is that of least leave-one-out squared error, and the softmax temperature of
-    `predict_proba` that of greatest leave-one-out likelihood.
+    y_i - (y_i - f_i) / (1 - h_i), f_i its fit and h_i its leverage; no model is fitted twice. Where
+    rows are more than 200 times as many as the fit's degrees of freedom, small leverages are
+    estimated, which moves a score by about a thousandth of y_i - f_i. The regularisation is that of
+    least leave-one-out squared error, and the softmax temperature of `predict_proba` that of
+    greatest leave-one-out likelihood.
 
     Parameters
     ----------
-    kernel : {"rbf", "linear"}, default="rbf"
+    kernel : {"auto", "rbf", "linear"}, default="auto"
         "rbf" regresses on the Nyström features of a Gaussian kernel and sees classes of several
-        modes; "linear" on the features themselves, which is several times faster.
+        modes; "linear" on the features themselves, which is several times faster. "auto" is "rbf",
+        and brings columns to one scale where they are not in like units: where the widest is more
+        than ten times as wide as the median one, unless the labels are surely likelier without.
     n_landmarks : int, default=1024
         Rows drawn as landmarks of the kernel.
     gamma : float, default=0.7
@@ -63,6 +70,9 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         Leave-one-out squared error per row of each of `alphas`.
     temperature_ : float
         Factor of the scores in the softmax.
+    column_scale_ : ndarray of shape (d,) or None
+        Width of the kernel in each column, ``exp(-sum(((x - l) / column_scale_) ** 2))``, where
+        "auto" brought them to one scale; None where they stay as they are.
     loo_scores_ : array of shape (n, C)
         Leave-one-out scores of the rows of the fit, in the library and on the device of X.
 
@@ -77,7 +87,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "kernel": [StrOptions({"rbf", "linear"})],
+        "kernel": [StrOptions({"auto", "rbf", "linear"})],
         "n_landmarks": [Interval(Integral, 1, None, closed="left")],
         "gamma": [Interval(Real, 0, None, closed="neither")],
         "alphas": ["array-like", None],
@@ -87,7 +97,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        kernel="rbf",
+        kernel="auto",
         *,
         n_landmarks=1024,
         gamma=0.7,
@@ -155,18 +165,31 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"LeaveOneOutRidge: expected alphas to be positive numbers, got {self.alphas!r}."
             )
-        if self.kernel == "linear":
-            features = linear_map(X)
-        else:
-            rng = check_random_state(self.random_state)
-            features = landmark_map(X, self.n_landmarks, self.gamma, rng)
-        targets = codes if targets is None else targets
-        ridge = fit_ridge(features, X, targets, n_classes, weight)
-        ridge.alpha, self.alpha_errors_ = choose_alpha(ridge, X, targets, alphas, groups, weight)
-        self.alpha_, self._ridge = ridge.alpha, ridge
-        self.loo_scores_ = returned(ridge.leave_one_out(X, targets, groups, weight), given)
-        self.temperature_ = best_temperature(self.loo_scores_, codes, seen)
+        maps = self._maps(X)
+        data = X, codes, codes if targets is None else targets, groups, weight
+        part, rows = data, _spaced(seen, _CHOICE_ROWS)
+        if groups is not None:
+            # Two groups at least.
+            rows = np.union1d(rows, seen[[groups[seen].argmin(), groups[seen].argmax()]])
+        if len(maps) > 1 and len(rows) < len(seen):
+            part = tuple(None if x is None else few_rows(x, rows) for x in data)
+        fits = [_fit_map(features, n_classes, alphas, *part) for features in maps]
+        best = int(len(maps) > 1 and not _surely_likelier(*fits, part[1], part[4]))
+        if part is not data:
+            fits[best] = _fit_map(maps[best], n_classes, alphas, *data)
+        self._ridge, self.alpha_errors_, scores, self.temperature_ = fits[best]
+        self.alpha_, self.loo_scores_ = self._ridge.alpha, returned(scores, given)
+        self.column_scale_ = 1 / to_numpy(maps[best].scale) if best else None
         return self
+
+    def _maps(self, X):
+        """The map to the features of the regression, and another to choose from or not."""
+        if self.kernel == "linear":
+            return [linear_map(X)]
+        rng = check_random_state(self.random_state)
+        plain = landmark_map(X, self.n_landmarks, self.gamma, rng)
+        even = evened_map(plain, self.gamma, rng) if self.kernel == "auto" else None
+        return [plain] if even is None else [plain, even]
 
     def loo_proba(self) -> Any:
         """Leave-one-out class probabilities of the rows of the fit, shape (n, C), float64."""
@@ -241,8 +264,7 @@ def best_temperature(
         About that many scores are looked at, of rows evenly spaced.
     """
     rows = np.arange(len(codes)) if rows is None else rows
-    n_rows = min(len(rows), max(max_size // scores.shape[1], 500))
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, n_rows).astype(np.int64))]
+    rows = _spaced(rows, max(max_size // scores.shape[1], 500))
     s, codes = to_numpy(few_rows(scores, rows)).astype(np.float64).T, codes[rows]
     picked = np.arange(len(codes))
 
@@ -251,3 +273,32 @@ def best_temperature(
         return -np.log(proba[codes, picked] + 1e-300).mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 7), method="bounded").x))
+
+
+def _fit_map(features, n_classes, alphas, X, codes, targets, groups, weight):
+    """The regression on one map: itself, errors of its alphas, scores and their temperature."""
+    seen = None if weight is None else np.flatnonzero(weight > 0)
+    ridge = fit_ridge(features, X, targets, n_classes, weight)
+    ridge.alpha, errors = choose_alpha(ridge, X, targets, alphas, groups, weight)
+    scores = ridge.leave_one_out(X, targets, groups, weight)
+    return ridge, errors, scores, best_temperature(scores, codes, seen)
+
+
+def _surely_likelier(first, second, codes, weight):
+    """Whether the labels are likelier by the first fit than by the second, by two standard errors.
+
+    Where both are as likely, the labels have decided nothing.
+    """
+
+    def log_likelihood(scores, temperature):
+        proba = tempered_softmax(scores, temperature, array_namespace(scores).float64)
+        return np.log(to_numpy(own_column(proba, codes)) + 1e-300)
+
+    gain = log_likelihood(*first[2:]) - log_likelihood(*second[2:])
+    gain = gain if weight is None else gain[weight > 0]
+    return bool(gain.mean() > 2 * gain.std() / len(gain) ** 0.5)
+
+
+def _spaced(rows, count):
+    """About `count` of the rows at most, evenly spaced."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64))]

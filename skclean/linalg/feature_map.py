@@ -44,14 +44,14 @@ class LandmarkMap:
     ----------
     center : array of shape (d,)
         Subtracted from rows before they are scaled.
-    scale : float
-        1 / s, in the units of the features.
+    scale : float or array of shape (d,)
+        1 / s, in the units of the features, or of each of them.
     landmarks : array of shape (m, d)
         Centred and scaled.
     """
 
     center: Any
-    scale: float
+    scale: Any
     landmarks: Any
 
     def __post_init__(self) -> None:

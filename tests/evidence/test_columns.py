@@ -1,0 +1,171 @@
+import pickle
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.datasets import load_digits, load_iris, load_wine, make_moons
+
+from skclean import LabelledSamples, TransitionCleaner, load, save
+from skclean.evidence import LeaveOneOutRidge, leave_one_out
+from skclean.evidence.columns import column_widths, evened_map, unlike
+from skclean.linalg.feature_map import landmark_map
+from skclean.linalg.least_squares import choose_alpha, fit_ridge
+
+UNITS = np.array([1e3, 1.0, 0.02, 1.0])
+
+
+@pytest.fixture
+def rng():
+    return np.random.RandomState(0)
+
+
+def noisy_iris(rng, rate=0.2):
+    X, y = load_iris(return_X_y=True)
+    return X, np.where(rng.random_sample(150) < rate, (y + rng.randint(1, 3, 150)) % 3, y)
+
+
+def test_a_few_rows_far_out_do_not_make_a_column_wide(rng):
+    Z = rng.standard_normal((1000, 4))
+    Z[:, 1] = Z[:, 1] > 2
+    Z[:, 2] = 5
+    Z[:20, 3] = 1e9
+    widths = column_widths(Z)
+    np.testing.assert_allclose(widths, [1, Z[:, 1].std(), 0, 1], rtol=0.1)
+    assert not unlike(widths)
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [([1, 9], False), ([1, 11], True), ([1, 1, 11], True), ([0, 0, 1, 9], False), ([0, 0], False)],
+)
+def test_columns_of_unlike_scale(widths, expected):
+    assert unlike(np.array(widths, dtype=float)) == expected
+
+
+def test_the_map_is_that_of_columns_divided_by_their_widths(rng):
+    X = load_iris().data[::3] * UNITS
+    features = evened_map(landmark_map(X, 50, 0.7, rng), 0.7, rng)
+    Z = X / column_widths(X)
+    square = np.sum((Z[:, None] - Z) ** 2, axis=2)
+    expected = np.exp(-0.7 * square / np.median(square[square > 1e-6]))
+    np.testing.assert_allclose(features(X), expected, atol=1e-9)
+    assert evened_map(landmark_map(X / UNITS, 50, 0.7, rng), 0.7, rng) is None
+
+
+def test_units_of_columns_do_not_matter(rng):
+    X, y = noisy_iris(rng)
+    found = LeaveOneOutRidge().fit(X * UNITS, y)
+    other = LeaveOneOutRidge().fit(X * UNITS[::-1] - 3, y)
+    np.testing.assert_allclose(found.loo_proba(), other.loo_proba(), atol=1e-6)
+    theirs = other.predict_proba(X * UNITS[::-1] - 3)
+    np.testing.assert_allclose(found.predict_proba(X * UNITS), theirs, atol=1e-6)
+    assert found.column_scale_.shape == (4,)
+    # What is of like units stays as it is.
+    like = LeaveOneOutRidge().fit(X, y)
+    assert like.column_scale_ is None
+    np.testing.assert_array_equal(like.loo_scores_, LeaveOneOutRidge("rbf").fit(X, y).loo_scores_)
+    for kernel in ("rbf", "linear"):
+        assert LeaveOneOutRidge(kernel).fit(X * UNITS, y).column_scale_ is None
+
+
+def test_a_table_as_it_comes(rng):
+    X, y = load_wine(return_X_y=True)
+    noisy = np.where(rng.random_sample(178) < 0.2, (y + rng.randint(1, 3, 178)) % 3, y)
+    assert np.mean(TransitionCleaner().fit(X, noisy).transduction_ == y) > 0.95
+    as_is = TransitionCleaner(estimator=LeaveOneOutRidge("rbf")).fit(X, noisy)
+    assert np.mean(as_is.transduction_ == y) < 0.95
+
+
+def test_narrow_columns_that_say_nothing_stay_narrow(rng):
+    X, y = load_digits(n_class=4, return_X_y=True)
+    X = np.hstack([X, 0.01 * rng.standard_normal((len(y), 200))])
+    found = LeaveOneOutRidge(n_landmarks=200).fit(X, y)
+    assert unlike(column_widths(X)) and found.column_scale_ is None
+    assert np.mean(found.loo_proba().argmax(axis=1) == y) > 0.98
+
+
+@pytest.mark.parametrize("noise", [0, 100])
+def test_the_choice_is_by_the_likelihood_of_the_labels(rng, monkeypatch, noise):
+    X, y = noisy_iris(rng, 0.05)
+    X = np.hstack([X * [0.2, 1, 1, 0.2], 1e-3 * rng.standard_normal((150, noise))])
+    X[:, 0] *= 1 if noise else 500
+    weight = np.where(np.arange(150) % 5, 1.0, 0.0)
+    monkeypatch.setattr(leave_one_out, "_CHOICE_ROWS", 80)
+    ridge = LeaveOneOutRidge()
+    maps = ridge._maps(X)
+    ridge._fit_codes(X, y, 3, None, weight)
+    seen = np.flatnonzero(weight)
+    rows = seen[np.linspace(0, 119, 80).astype(int)]
+    own = []
+    for features in maps:
+        fit = fit_ridge(features, X[rows], y[rows], 3)
+        fit.alpha, _ = choose_alpha(fit, X[rows], y[rows], leave_one_out.ALPHAS)
+        scores = fit.leave_one_out(X[rows], y[rows])
+        z = leave_one_out.best_temperature(scores, y[rows]) * scores
+        own.append(log_softmax(z, axis=1)[np.arange(80), y[rows]])
+    gain = own[0] - own[1]
+    as_is = gain.mean() > 2 * gain.std() / 80**0.5
+    assert as_is == (noise > 0) == (ridge.column_scale_ is None)
+    expected = fit_ridge(maps[0 if as_is else 1], X, y, 3, weight)
+    expected.alpha = ridge.alpha_
+    np.testing.assert_allclose(ridge._ridge.predict(X), expected.predict(X))
+
+
+def test_every_library(xp, rng):
+    X, y = noisy_iris(rng)
+    X = X * UNITS
+    expected = LeaveOneOutRidge().fit(X, y)
+    found = LeaveOneOutRidge().fit(xp.asarray(X), y)
+    np.testing.assert_allclose(xp.to_numpy(found.loo_proba()), expected.loo_proba(), atol=1e-6)
+    np.testing.assert_allclose(found.column_scale_, expected.column_scale_)
+    single = LeaveOneOutRidge().fit(xp.asarray(X.astype(np.float32)), y)
+    assert xp.to_numpy(single.loo_scores_).dtype == np.float32
+    np.testing.assert_allclose(xp.to_numpy(single.loo_proba()), expected.loo_proba(), atol=0.05)
+
+
+@pytest.mark.parametrize("chunk", [40, 150, 33])
+def test_any_chunking(rng, monkeypatch, chunk):
+    da = pytest.importorskip("dask.array")
+    monkeypatch.setattr(leave_one_out, "_CHOICE_ROWS", 100)
+    X, y = noisy_iris(rng)
+    expected = LeaveOneOutRidge().fit(X * UNITS, y)
+    found = LeaveOneOutRidge().fit(da.from_array(X * UNITS, chunks=(chunk, 4)), y)
+    np.testing.assert_array_equal(found.loo_scores_.compute(), expected.loo_scores_)
+    np.testing.assert_array_equal(found.column_scale_, expected.column_scale_)
+
+
+def test_missing_labels_groups_and_soft_labels(rng):
+    X, y = make_moons(600, noise=0.15, random_state=0)
+    X = X * [1000, 0.1]
+    given = np.where(rng.random_sample(600) < 0.2, 1 - y, y).astype(object)
+    given[::6] = None
+    cleaner = TransitionCleaner(n_refits=1)
+    samples = cleaner.fit_transform(LabelledSamples(X, given), groups=np.arange(600) // 2)
+    assert cleaner.evidence_.model.column_scale_ is not None
+    hidden = samples.status == "predicted"
+    assert hidden.sum() == 100 and np.mean(samples.labels[hidden] == y[hidden]) > 0.97
+
+
+def test_saved_and_sent(rng, tmp_path):
+    X, y = noisy_iris(rng)
+    found = LeaveOneOutRidge().fit(X * UNITS, y)
+    save(found, tmp_path / "ridge.skclean")
+    new = X[::-1] * UNITS + 0.01
+    for again in (pickle.loads(pickle.dumps(found)), load(tmp_path / "ridge.skclean")):
+        np.testing.assert_array_equal(again.predict_proba(new), found.predict_proba(new))
+        np.testing.assert_array_equal(again.column_scale_, found.column_scale_)
+
+
+def test_shuffled_rows_give_the_same_choice(rng):
+    X, y = load_wine(return_X_y=True)
+    order = rng.permutation(178)
+    found, other = LeaveOneOutRidge().fit(X, y), LeaveOneOutRidge().fit(X[order], y[order])
+    np.testing.assert_allclose(other.loo_proba(), found.loo_proba()[order], atol=1e-6)
+
+
+def test_nearly_all_rows_in_one_group(rng, monkeypatch):
+    monkeypatch.setattr(leave_one_out, "_CHOICE_ROWS", 10)
+    X, y = noisy_iris(rng)
+    groups = np.where(np.arange(150) == 70, 1, 0)
+    found = LeaveOneOutRidge().fit(X * UNITS, y, groups=groups)
+    assert np.isfinite(found.loo_scores_).all()
