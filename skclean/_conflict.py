@@ -1,7 +1,8 @@
 """A warning about the unmaintained distribution that installs the same import package."""
 
-import warnings
 from importlib import metadata
+
+from skclean._warnings import warn
 
 
 def warn_if_overwritten() -> None:
@@ -19,10 +20,8 @@ def warn_if_overwritten() -> None:
         version = metadata.version("scikit-clean")
     except metadata.PackageNotFoundError:
         return
-    warnings.warn(
+    warn(
         f"skclean: expected no other distribution to install the package 'skclean', got "
         f"scikit-clean {version}, whose files overwrite ours; do `pip uninstall -y scikit-clean` "
         f"and then `pip install --force-reinstall --no-deps skclean`.",
-        UserWarning,
-        stacklevel=3,
     )

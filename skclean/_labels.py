@@ -1,13 +1,14 @@
 """Labels of any type into codes and back."""
 
-import warnings
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import column_or_1d
 
 from skclean._array import is_numpy, to_numpy
+from skclean._warnings import warn
 
 
 def encode_labels(
@@ -115,6 +116,8 @@ def decode_labels(codes: np.ndarray, classes: np.ndarray, missing_label: int = -
 
 def _open_labels(y, missing_label, name):
     """One column of labels in its natural dtype, and the mask of the missing ones."""
+    if isinstance(y, np.ma.MaskedArray):
+        y = np.where(np.ma.getmaskarray(y), None, np.ma.getdata(y).astype(object))
     if is_numpy(y) and not isinstance(getattr(y, "dtype", None), np.dtype):
         # Lists and pandas' own types go through objects: NumPy would write the None of
         # ["a", None] as a label, and turns integers with pandas.NA into nothing useful.
@@ -122,7 +125,12 @@ def _open_labels(y, missing_label, name):
     y = to_numpy(y)
     if y.ndim == 0:
         raise ValueError(f"{name}: expected y with one label a row, got {y!r}; do pass an array.")
-    y = column_or_1d(y, warn=True)
+    if y.ndim == 2 and y.shape[1] == 1:
+        warn(
+            f"A column-vector y was passed when a 1d array was expected by {name}; do y.ravel().",
+            DataConversionWarning,
+        )
+    y = column_or_1d(y)
     missing = np.zeros(len(y), dtype=bool)
     if y.dtype == object:
         missing = np.fromiter((_is_missing(v, missing_label) for v in y), bool, len(y))
@@ -138,8 +146,9 @@ def _open_labels(y, missing_label, name):
                 f"{short(found[found != np.floor(found)])}; do round or bin the targets."
             )
     elif y.dtype.kind not in "biuU":
+        kind = y.dtype if y.dtype != object else type(y[int(np.argmin(missing))]).__name__
         raise ValueError(
-            f"{name}: Unknown label type: {y.dtype}. Expected integers, booleans or strings; "
+            f"{name}: Unknown label type: {kind}. Expected integers, booleans or strings; "
             "do convert the labels."
         )
     same_family = isinstance(missing_label, str) == (y.dtype.kind == "U")
@@ -182,11 +191,9 @@ def _read_minus_one(labels, missing, classes, name):
         return missing if np.any(np.asarray(classes) == -1) else missing | minus_one
     if len(np.unique(labels[~missing & ~minus_one])) < 2:
         return missing
-    warnings.warn(
+    warn(
         f"{name}: {minus_one.sum()} rows of y hold -1 and are read as missing labels; pass "
         "missing_label=-1 to say so without this warning, or missing_label=None if -1 is a class.",
-        UserWarning,
-        stacklevel=4,
     )
     return missing | minus_one
 

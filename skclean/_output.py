@@ -22,7 +22,8 @@ class TransformsSamples(TransformerMixin):
 
         Parameters
         ----------
-        transform : {"default", None}
+        transform : {"default"} or None, default=None
+            None changes nothing, as "default" does.
 
         Raises
         ------

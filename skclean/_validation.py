@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_n_features, validate_data
 
 from skclean import _labels
 from skclean._array import array_namespace, detached, is_dask, is_numpy, to_numpy
-from skclean._blocks import all_finite, in_chunks
+from skclean._blocks import all_finite, in_chunks, map_rows
 from skclean._fields import check_kind, check_trusted
 from skclean._labels import short, shown
 from skclean.samples import LabelledSamples
@@ -113,9 +113,16 @@ def open_features(X: Any, *, estimator: Any, reset: bool) -> Any:
     checks = {
         "dtype": np.float32 if half else [np.float64, np.float32],
         "ensure_min_samples": int(reset),
+        # `_check_size` finds them in the pass that it makes.
+        "ensure_all_finite": False,
     }
     if not contained:
-        return _check_size(validate_data(estimator, features, reset=reset, **checks), name)
+        try:
+            opened = validate_data(estimator, features, reset=reset, **checks)
+        except (TypeError, ValueError) as error:
+            _name_what_is_no_number(features, error, name)
+            raise
+        return _check_size(opened, name)
     # scikit-learn finds feature names on DataFrames alone, so those of a container are compared
     # here.
     check_names(estimator, X.feature_names, reset)
@@ -302,6 +309,30 @@ def check_names(estimator: Any, names: np.ndarray | None, reset: bool) -> None:
         )
 
 
+def _name_what_is_no_number(features, error, name):
+    """Raise the error again with the column and the row of the first cell that is no number."""
+    cells = np.asarray(features, dtype=object)
+    if cells.ndim != 2:
+        return
+    columns = getattr(features, "columns", range(cells.shape[1]))
+    for column, values in zip(columns, cells.T, strict=False):
+        row = next((i for i, value in enumerate(values) if not _is_number(value)), None)
+        if row is not None:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(
+                f"{name}: expected numbers as features, got {shown(values[row])} in column "
+                f"{shown(column)}, row {row}; do encode such columns or leave them out ({error})"
+            ) from error
+
+
+def _is_number(value):
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _check_device_features(features, name, at_least):
     """What `check_array` does, in array API operations, for arrays that NumPy does not hold."""
     xp = array_namespace(features)
@@ -332,11 +363,18 @@ def _check_size(features, name):
     dtype = str(features.dtype).rpartition(".")[-1]
     if all_finite(features, LARGEST[dtype]):
         return features
-    if not all_finite(features):
+    finite = map_rows(_is_finite, features)
+    if not finite.all():
         raise ValueError(
-            f"{name}: expected finite features, got NaN or inf; do impute or drop those rows."
+            f"{name}: expected finite features, got NaN or infinity in {(~finite).sum()} rows, "
+            f"the first {int(np.argmin(finite))}; do impute or drop those rows."
         )
     raise ValueError(
         f"{name}: expected features of at most {LARGEST[dtype]:g} in size as {dtype}, got greater "
         "ones; do scale the columns, and leave out ids and times."
     )
+
+
+def _is_finite(features):
+    xp = array_namespace(features)
+    return to_numpy(xp.all(xp.isfinite(features), axis=1))

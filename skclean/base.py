@@ -91,11 +91,11 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
             every pass is run by the scheduler that is current, and never are all rows in one place:
             the result has dask arrays as `features` and `proba`. Features on a GPU stay there;
             labels and `proba` come to the host.
-        y : array-like of shape (n,) or None
+        y : array-like of shape (n,) or None, default=None
             The given labels. With a container that carries labels they must agree with those.
-        trusted : array-like of bool of shape (n,) or None
+        trusted : array-like of bool of shape (n,) or None, default=None
             Rows whose given label is known to be right.
-        groups : array-like of shape (n,) or None
+        groups : array-like of shape (n,) or None, default=None
             Rows of one group never judge each other.
 
         Returns

@@ -15,23 +15,19 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from skclean._array import is_dask, take_rows
-from skclean._blocks import own_column
-from skclean._fields import CORRECTED, PREDICTED, TRUSTED
-from skclean._labels import shown
+from skclean._array import take_rows
 from skclean._output import TransformsSamples
+from skclean._training_data import check_trainable, hard_training_data, soft_training_data
 from skclean._validation import (
     HasMethods,
     StrOptions,
     check_given_matches,
+    check_names,
     open_features,
     open_samples,
     take_any_rows,
 )
 from skclean.samples import LabelledSamples
-
-#: Soft labels below this probability are left out of the training, unless they are the greatest.
-LEAST_SOFT_LABEL = 0.01
 
 
 class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
@@ -42,8 +38,8 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
     Parameters
     ----------
     transformer : estimator with fit and transform, or None, default=None
-        It is cloned. None leaves the features as they are. A transformer that requires y learns
-        from the purified labels of the container, rows of status unknown left out.
+        It is cloned. None leaves the features as they are. A transformer that cannot be fitted
+        without y learns from the purified labels of the container, rows of status unknown left out.
 
     Attributes
     ----------
@@ -51,6 +47,9 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         The fitted transformer.
     n_features_in_ : int
         Number of features in the fit.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings. Those of the transformed features,
+        if the transformer tells them, travel with the container.
 
     Examples
     --------
@@ -73,7 +72,7 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : LabelledSamples, array or DataFrame of shape (n, d)
-        y : array-like of shape (n,) or None
+        y : array-like of shape (n,) or None, default=None
             Handed to the transformer with a bare array. With a container that carries labels it
             must agree with those given.
 
@@ -88,9 +87,9 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         """
         self._start()
         if isinstance(X, LabelledSamples):
-            self.transformer_.fit(*self._training_data(X, y))
-        else:
-            self.transformer_.fit(X, y)
+            self._fit_container(X, y)
+            return self._finish(X.feature_names)
+        self.transformer_.fit(X, y)
         return self._finish()
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
@@ -112,40 +111,67 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         ------
         NotFittedError
             Before `fit`.
+        ValueError
+            If a container has other feature names than in the fit, and as the transformer raises.
         """
         check_is_fitted(self)
-        if isinstance(X, LabelledSamples):
-            return X.with_features(self.transformer_.transform(X.features))
-        return self.transformer_.transform(X)
+        if not isinstance(X, LabelledSamples):
+            return self.transformer_.transform(X)
+        check_names(self, X.feature_names, reset=False)
+        samples = X.with_features(self.transformer_.transform(X.features))
+        names = self._names_out() if hasattr(self, "feature_names_in_") else None
+        names = samples.feature_names if names is None else names
+        return samples._replace(index=X.index, feature_names=names)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the features that the transformer puts out."""
         check_is_fitted(self)
+        if input_features is None and not hasattr(self.transformer_, "feature_names_in_"):
+            # The transformer has seen the bare features of a container.
+            input_features = getattr(self, "feature_names_in_", None)
         return self.transformer_.get_feature_names_out(input_features)
+
+    def _names_out(self):
+        try:
+            return self.get_feature_names_out()
+        except AttributeError:
+            # Not every transformer, or step of it, tells.
+            return None
 
     def _start(self):
         self._validate_params()
         self.transformer_ = clone(self._wrapped())
 
-    def _finish(self):
+    def _finish(self, names=None):
         _copy_feature_attributes(self.transformer_, self)
+        if names is not None:
+            self.feature_names_in_ = names
         return self
 
-    def _training_data(self, samples, y):
-        if samples.given is not None or samples.purified:
+    def _fit_container(self, samples, y):
+        labelled = samples.given is not None or samples.purified
+        if labelled:
             check_given_matches(samples, y, self)
-            if get_tags(self.transformer_).target_tags.required:
-                rows = np.flatnonzero(samples.known)
-                return take_rows(samples.features, rows), samples.classes[samples._codes()[rows]]
             y = None
-        if samples.readable is None:
-            return samples.features, y
-        rows = np.flatnonzero(samples.readable)
-        return take_rows(samples.features, rows), None if y is None else take_any_rows(y, rows)
+        if not labelled or not get_tags(self.transformer_).target_tags.required:
+            rows = slice(None) if samples.readable is None else np.flatnonzero(samples.readable)
+            y = None if y is None else take_any_rows(y, rows)
+            try:
+                self.transformer_.fit(take_rows(samples.features, rows), y)
+                return
+            except (TypeError, ValueError):
+                # Those that choose features need labels, and do not say so by their tags.
+                if not labelled:
+                    raise
+        rows = np.flatnonzero(samples.known)
+        labels = samples.classes[samples._codes()[rows]]
+        self.transformer_ = clone(self._wrapped())
+        self.transformer_.fit(take_rows(samples.features, rows), labels)
 
     def _wrapped(self):
         # Validation makes the identity check its input as any other transformer does.
-        return FunctionTransformer(validate=True) if self.transformer is None else self.transformer
+        identity = FunctionTransformer(validate=True, feature_names_out="one-to-one")
+        return identity if self.transformer is None else self.transformer
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -227,7 +253,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : LabelledSamples, array or DataFrame of shape (n, d)
-        y : array-like of shape (n,) or None
+        y : array-like of shape (n,) or None, default=None
             With a container: None, or its given labels. With a bare array: what is trained on.
 
         Returns
@@ -283,10 +309,10 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         check_given_matches(samples, y, self)
         samples = open_samples(samples, estimator=self, reset=True, require_labels=False)
         if self.use == "soft":
-            features, codes, weight = _soft_training_data(samples)
+            features, codes, weight = soft_training_data(samples)
         else:
-            features, codes, weight = _hard_training_data(samples, self.use == "weights")
-        _check_trainable(codes, weight, samples.classes)
+            features, codes, weight = hard_training_data(samples, self.use == "weights")
+        check_trainable(codes, weight, samples.classes)
         self.classes_ = samples.classes
         if weight is None:
             self.estimator_.fit(features, samples.classes[codes])
@@ -323,74 +349,3 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         tags.input_tags = inner.input_tags
         tags.classifier_tags = inner.classifier_tags
         return tags
-
-
-def _hard_training_data(samples, weighted):
-    """Features (n', d), label codes (n',) and weights (n',) or None of the known rows."""
-    codes = samples.label_codes if samples.purified else samples.given
-    known = samples.known
-    # No copy of features that may fill the memory where nothing is left out.
-    rows = slice(None) if known.all() else np.flatnonzero(known)
-    weight = _label_weight(samples, codes)[rows] if weighted else None
-    return take_rows(samples.features, rows), codes[rows], weight
-
-
-def _label_weight(samples, codes):
-    """The container's weight, or the probability that the label of each row is right."""
-    if samples.weight is not None:
-        return samples.weight
-    if samples.clean_proba is None:
-        raise ValueError(
-            "PurifiedClassifier: expected weight or clean_proba in the container for "
-            "use='weights', got neither; do put a cleaner that gives one before this step, or set "
-            "use='labels'."
-        )
-    weight = samples.clean_proba
-    if samples.status_codes is not None:
-        replaced = np.isin(samples.status_codes, (CORRECTED, PREDICTED))
-        right = samples.right_proba
-        if right is None and samples.proba is not None:
-            right = own_column(samples.proba, np.maximum(codes, 0))
-        if right is not None:
-            weight = np.where(replaced, right, weight)
-        weight = np.where(samples.status_codes == TRUSTED, 1.0, weight)
-    # A row that nobody judged counts in full, as it does without weights.
-    return np.where(np.isnan(weight), 1.0, weight)
-
-
-def _soft_training_data(samples):
-    """Rows repeated once a class, its code, and its probability as weight."""
-    if samples.proba is None:
-        raise ValueError(
-            "PurifiedClassifier: expected proba in the container for use='soft', got none; do put "
-            "a cleaner that gives it before this step, or set use='labels'."
-        )
-    if is_dask(samples.proba):
-        raise ValueError(
-            "PurifiedClassifier: expected proba in memory for use='soft', got a dask array; do "
-            "purify X.compute() where it fits, or set use='labels'."
-        )
-    known = np.flatnonzero(samples.known)
-    proba = samples.proba[known]
-    used = proba >= LEAST_SOFT_LABEL
-    used[np.arange(len(known)), proba.argmax(axis=1)] = True
-    rows, codes = np.nonzero(used)
-    total = np.where(used, proba, 0).sum(axis=1)
-    weight = proba[rows, codes] / total[rows]
-    if samples.weight is not None:
-        weight = weight * samples.weight[known[rows]]
-    return take_rows(samples.features, known[rows]), codes, weight
-
-
-def _check_trainable(codes, weight, classes):
-    present = np.unique(codes if weight is None else codes[weight > 0])
-    if not len(present):
-        raise ValueError(
-            "PurifiedClassifier: expected rows to train on, got none: every row has status "
-            "unknown or weight 0; do lower the thresholds of the steps before."
-        )
-    if len(present) == 1:
-        raise ValueError(
-            "PurifiedClassifier: expected labels of at least two classes after purification, got "
-            f"one class, {shown(classes[present[0]])}; do lower the thresholds of the steps before."
-        )

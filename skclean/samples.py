@@ -1,6 +1,5 @@
 """LabelledSamples: the features and everything known about their labels, in one container."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from skclean._array import is_dask, is_host, take_rows, to_numpy
 from skclean._blocks import best_class, map_rows
 from skclean._fields import STATUSES
 from skclean._frame import Frames
+from skclean._warnings import warn
 from skclean.exceptions import LabelsDroppedWarning
 
 _ROW_FIELDS = (
@@ -45,30 +45,30 @@ class LabelledSamples(Frames):
     features : array or DataFrame of shape (n, d)
         NumPy, CuPy, torch or dask (chunked by rows, with `proba` of dask too). Lists and DataFrames
         become NumPy arrays; the index and the column names of a DataFrame are kept.
-    y : array-like of shape (n,) or None
+    y : array-like of shape (n,) or None, default=None
         The given labels, in the user's classes, with missing values.
-    classes : array-like of shape (C,) or None
+    classes : array-like of shape (C,) or None, default=None
         Sorted class list. None takes the classes in `y`, or 0 to C - 1 where only `proba` tells.
-    inputs : array of shape (n, ...) or None
+    inputs : array of shape (n, ...) or None, default=None
         What the features were computed from, e.g. images.
-    proba : array of shape (n, C) or None
+    proba : array of shape (n, C) or None, default=None
         Probability of each class, rows summing to 1. Without `labels` and `status` it is evidence
         that the user brings; with them it is the purified soft labels.
-    labels : array-like of shape (n,) or None
+    labels : array-like of shape (n,) or None, default=None
         The purified labels, in the user's classes. None takes the given label in rows kept or
         trusted, and elsewhere the class of the greatest `proba`.
-    status : array-like of shape (n,) or None
+    status : array-like of shape (n,) or None, default=None
         One of "kept", "corrected", "unknown", "trusted", "predicted" a row.
-    clean_proba, right_proba : array-like of shape (n,) or None
+    clean_proba, right_proba : array-like of shape (n,) or None, default=None
         Probability in [0, 1] that the given label is right, and that the predicted one is; NaN in
         rows that were not judged.
-    in_distribution_proba : array-like of shape (n,) or None
+    in_distribution_proba : array-like of shape (n,) or None, default=None
         Probability in [0, 1] that the row belongs to any of the classes; NaN where not judged.
-    weight : array-like of shape (n,) or None
+    weight : array-like of shape (n,) or None, default=None
         Weight of the row in training, at least 0.
-    trusted : array-like of bool of shape (n,) or None
+    trusted : array-like of bool of shape (n,) or None, default=None
         Rows whose given label is known to be right.
-    readable : array-like of bool of shape (n,) or None
+    readable : array-like of bool of shape (n,) or None, default=None
         False in rows whose input could not be read, so that their features mean nothing: no step
         judges such a row or learns from it, and its status is unknown. None: all could be read.
     missing_label : "auto", None or a label, default="auto"
@@ -418,11 +418,10 @@ class LabelledSamples(Frames):
                 "torch."
             )
         if self.given is not None or self.status is not None or self.purified:
-            warnings.warn(
+            warn(
                 f"{_NAME}: a bare array is made of the features, the labels are lost; read "
                 ".features where that is meant, or wrap the transformer in OnFeatures.",
                 LabelsDroppedWarning,
-                stacklevel=2,
             )
         held = to_numpy(self.features)
         array = np.asarray(held, dtype=dtype)

@@ -1,7 +1,6 @@
 """Save fitted estimators to a file without pickle, and load them."""
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import skclean
 from skclean._saving_file import SavedFileError, opened, write_file
 from skclean._saving_types import UnknownNameError
 from skclean._saving_values import Decoder, Encoder
+from skclean._warnings import warn
 
 __all__ = ["SavedFileError", "SavedVersionWarning", "load", "save"]
 
@@ -186,11 +186,10 @@ def _versions():
 def _warn_of_version(versions):
     wrote, here = str(versions["scikit-learn"]), sklearn.__version__
     if wrote.split(".")[:2] != here.split(".")[:2]:
-        warnings.warn(
+        warn(
             f"load: the file was written with scikit-learn {wrote}, and {here} is installed; its "
             "estimators may behave otherwise. Do fit again, or install that version.",
             SavedVersionWarning,
-            stacklevel=4,
         )
 
 

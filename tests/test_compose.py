@@ -3,15 +3,17 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_selection import SelectKBest
+from sklearn.feature_selection import SelectFromModel, SelectKBest
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -92,6 +94,23 @@ def test_a_supervised_transformer_learns_from_the_purified_labels():
     np.testing.assert_allclose(wrapped.fit_transform(bare, GIVEN).features, expected)
 
 
+@pytest.mark.parametrize(
+    "transformer",
+    [
+        SelectKBest(k=2),
+        SelectFromModel(LogisticRegression()),
+        make_pipeline(StandardScaler(), SelectKBest(k=2)),
+    ],
+)
+def test_a_transformer_need_not_say_that_it_is_supervised(transformer):
+    known = samples().known
+    expected = clone(transformer).fit(X[known], NAMES[TRUTH][known])
+    found = OnFeatures(transformer).fit_transform(samples(), GIVEN)
+    np.testing.assert_allclose(found.features, expected.transform(X))
+    with pytest.raises(ValueError, match="y"):
+        OnFeatures(transformer).fit(LabelledSamples(X))
+
+
 def test_other_labels_beside_a_container_are_refused():
     with pytest.raises(ValueError, match=r"OnFeatures: expected y equal.*18 rows, the first 0"):
         OnFeatures(StandardScaler()).fit(samples(), NAMES[TRUTH])
@@ -101,13 +120,40 @@ def test_other_labels_beside_a_container_are_refused():
         OnFeatures("scale").fit(X)
 
 
+def test_feature_names_travel_along():
+    pd = pytest.importorskip("pandas")
+    index = np.arange(N)[::-1]
+    frame = pd.DataFrame(X, columns=list("abcd"), index=index)
+    container = LabelledSamples(frame, GIVEN)
+    wrapped = OnFeatures(StandardScaler()).fit(container)
+    assert list(wrapped.feature_names_in_) == list("abcd")
+    assert list(wrapped.get_feature_names_out()) == list("abcd")
+    assert list(wrapped.transform(container).feature_names) == list("abcd")
+    np.testing.assert_array_equal(wrapped.transform(container).index, index)
+    chosen = OnFeatures(SelectKBest(k=2)).fit_transform(container, GIVEN)
+    assert len(chosen.feature_names) == 2 and set(chosen.feature_names) < set("abcd")
+    assert list(OnFeatures().fit_transform(container).feature_names) == list("abcd")
+    silent = OnFeatures(FunctionTransformer(np.log1p)).fit_transform(container[:0])
+    assert silent.feature_names is None
+    with pytest.raises(ValueError, match=r"OnFeatures: expected the features \[a, b, c, d\], got"):
+        wrapped.transform(LabelledSamples(frame[list("badc")], GIVEN))
+    wrapped.fit(X)
+    assert not hasattr(wrapped, "feature_names_in_")
+
+
 def test_frames_from_the_transformer():
     pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame(X, columns=list("abcd"))
+    frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(N)[::-1])
+    container = LabelledSamples(frame, GIVEN)
     inner = StandardScaler().set_output(transform="pandas")
-    result = OnFeatures(inner).fit_transform(LabelledSamples(frame, GIVEN))
-    assert list(result.to_frame(features=True))[:4] == [f"x{j}" for j in range(4)]
+    with config_context(transform_output="pandas"):
+        everywhere = OnFeatures(StandardScaler()).fit_transform(container)
+    for result in (OnFeatures(inner).fit_transform(container), everywhere):
+        table = result.to_frame(features=True)
+        assert list(table)[:4] == list("abcd") and list(table.index) == list(frame.index)
     assert isinstance(OnFeatures(inner).fit_transform(frame), pd.DataFrame)
+    bare = OnFeatures(inner).fit_transform(LabelledSamples(X, GIVEN))
+    assert bare.feature_names.tolist() == ["x0", "x1", "x2", "x3"] and bare.index is None
 
 
 # PurifiedClassifier

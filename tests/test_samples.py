@@ -1,5 +1,7 @@
 import copy
 import pickle
+from datetime import date
+from decimal import Decimal
 
 import joblib
 import numpy as np
@@ -74,6 +76,19 @@ def test_pandas_labels():
 def test_torch_labels():
     torch = pytest.importorskip("torch")
     np.testing.assert_array_equal(LabelledSamples(X[:3], torch.tensor([4, 2, 4])).given, [1, 0, 1])
+
+
+def test_masked_labels_are_missing():
+    for y in ([0, 1, 2, 1, 0], list("abcba")):
+        masked = np.ma.masked_array(y, mask=[0, 1, 0, 0, 1])
+        samples = LabelledSamples(X, masked)
+        np.testing.assert_array_equal(samples.given, [0, -1, 2, 1, -1])
+
+
+def test_labels_of_other_types_are_named():
+    for y in ([{}] * 5, [None, *[date(2020, 1, 1)] * 4], [Decimal(1)] * 5):
+        with pytest.raises(ValueError, match=f"Unknown label type: {type(y[-1]).__name__}"):
+            LabelledSamples(X, y)
 
 
 def test_minus_one_is_missing_where_two_classes_remain():

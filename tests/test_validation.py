@@ -109,8 +109,8 @@ def test_torch_half_precision():
         (X[:0], [], {}, "0 sample"),
         (X[:, :0], Y, {}, "0 feature"),
         (X[:, 0], Y, {}, "Reshape your data"),
-        (np.where(X == 3, np.nan, X), Y, {}, "NaN"),
-        (np.where(X == 3, np.inf, X), Y, {}, "infinity"),
+        (np.where(X == 3, np.nan, X), Y, {}, "Cleaner: expected finite .* in 1 rows, the first 1;"),
+        (np.where(X == 3, np.inf, X), Y, {}, "NaN or infinity in 1 rows, the first 1;"),
         (X * 1j, Y, {}, "Complex data not supported"),
         (X, Y, {"trusted": [0, 3]}, "Cleaner: expected trusted as a boolean mask"),
         (X, Y, {"trusted": np.ones(5, bool)}, r"trusted of shape \(6,\).*got \(5,\)"),
@@ -189,6 +189,31 @@ def test_missing_label_is_handed_on():
         np.testing.assert_array_equal(samples.given, [0, 1, 2, 0, -1, -1])
         samples = opened(y=[0, 1, 2, 0, -1, -1], missing_label=None)
         np.testing.assert_array_equal(samples.classes, [-1, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        (["a", 1, 2, 3, 4, 5], "'a' in column 'u', row 0"),
+        ([1, 2, {}, 3, 4, 5], "{} in column 'u', row 2"),
+        (np.array("2020-01-01", "M8[ns]"), "Timestamp.* in column 'u', row 0"),
+    ],
+)
+def test_what_is_no_number_is_named(column, found):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=["v", "w"])
+    frame["u"] = column
+    with pytest.raises((TypeError, ValueError), match=f"Cleaner: expected numbers .*got {found};"):
+        opened(frame)
+    cells = frame.to_numpy()
+    with pytest.raises((TypeError, ValueError), match="Cleaner: .* in column 2, row"):
+        opened(cells)
+
+
+def test_features_of_no_shape_are_refused():
+    for features in ([[1.0, 2.0]] * 5 + [[1.0]], "data.npy", [X] * 6):
+        with pytest.raises(ValueError, match="inhomogeneous|dim 3|convert string"):
+            opened(features)
 
 
 def test_feature_names():

@@ -1,6 +1,5 @@
 """What cleaners share whose evidence comes from a classifier."""
 
-import warnings
 from numbers import Integral, Real
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from skclean._array import array_namespace, is_numpy, take_rows
 from skclean._blocks import on_host
 from skclean._validation import HasMethods, Interval, StrOptions
+from skclean._warnings import warn
 from skclean.base import BaseCleaner
 from skclean.decision.status import judged_status
 from skclean.evidence.fit import fit_evidence
@@ -99,12 +99,11 @@ class EvidenceCleaner(BaseCleaner):
             right_proba=None,
         )
 
-    def _warn_inseparable(self, stacklevel):
-        warnings.warn(
+    def _warn_inseparable(self):
+        warn(
             f"{type(self).__name__}: one Gaussian explains the losses as well as two, so there "
             "is nothing to separate; every label is kept.",
             NothingToSeparateWarning,
-            stacklevel=stacklevel,
         )
 
     def _check_assessed(self, given: Any, proba: Any) -> np.ndarray:

@@ -49,6 +49,8 @@ class GMMCleaner(EvidenceCleaner):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings.
     clean_proba_ : ndarray of shape (n,)
         Probability that the given label is right; NaN in rows without one.
     label_distributions_ : ndarray of shape (n, C)
@@ -119,7 +121,7 @@ class GMMCleaner(EvidenceCleaner):
     def _fit_mixture(self, loss, given) -> tuple[LossMixture, np.ndarray]:
         mixture = fit_loss_mixture(loss, given, self.class_aware)
         if not mixture.separated:
-            self._warn_inseparable(4)
+            self._warn_inseparable()
         return mixture, mixture.clean_proba(loss, given)
 
     def _fit_samples(self, samples, groups):

@@ -47,12 +47,12 @@ class MetaReweighter(BaseCleaner):
         in favour of the given labels: noise that depends on the row, as that of people does, makes
         the posterior doubt too many. With one half, every label is the class of greatest
         probability, as the paper's rule has it.
+    hidden_layer_size : int or None, default=None
+        Hidden units of the head; None for a linear head.
     rule : {"product", "posterior", "paper"}, default="product"
         Soft labels of the rows of the fit: the posterior of the noise-transition model times the
         head's probabilities to the power of one quarter, that posterior alone, or equations 5-7,
         ``choice_ * onehot(given) + (1 - choice_) * head``, the head alone in rows never drawn.
-    hidden_layer_size : int or None, default=None
-        Hidden units of the head; None for a linear head.
     n_probe : int, default=50
         Probe rows of a class: the trusted ones and, where there are fewer, the most credible
         others. With 0 the trusted rows alone, as in the paper.
@@ -76,6 +76,8 @@ class MetaReweighter(BaseCleaner):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings.
     clean_proba_ : ndarray of shape (n,)
         Probability that the given label is right, by `rule`; 1 for trusted rows, NaN in rows
         without a label.
@@ -97,10 +99,19 @@ class MetaReweighter(BaseCleaner):
         (lambda* = 1); 1 for trusted rows, NaN in rows never drawn.
     probe_rows_ : ndarray of shape (M,)
         Positions of the probe rows.
+    scale_ : FeatureScale
+        The map that brings the features to one size.
+    params_ : list of arrays
+        The head: weights and bias, behind those of the hidden layer if there is one.
     transition_matrix_ : ndarray of shape (C, C)
         P(given = column | true = row).
     informative_ : bool
         Whether the evidence predicts the given labels better than their frequencies do.
+
+    Raises
+    ------
+    ValueError
+        In `fit`, if `n_probe` is 0 and no row is trusted, or if the training does not stay finite.
 
     References
     ----------
@@ -195,6 +206,11 @@ class MetaReweighter(BaseCleaner):
                 learning_rate=self.learning_rate,
                 batch_size=self.batch_size,
                 rng=rng,
+            )
+        if not all(np.isfinite(to_numpy(x)).all() for x in found.params):
+            raise ValueError(
+                "MetaReweighter: expected a training that stays finite, got parameters of the head "
+                f"that do not with learning_rate={self.learning_rate}; do lower it, to 0.1 say."
             )
         self.params_ = calibrated(found.params, self.scale_, X, labels)
         self.choice_ = np.where(trusted, 1, found.choice)

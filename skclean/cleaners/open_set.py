@@ -60,6 +60,8 @@ class OpenSetFilter(EvidenceCleaner):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings.
     in_distribution_proba_ : ndarray of shape (n,)
         Probability that the row belongs to one of the classes; 1 in trusted rows.
     open_share_ : float

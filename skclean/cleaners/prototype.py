@@ -93,6 +93,8 @@ class PrototypeCleaner(EvidenceCleaner):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings.
     clean_proba_ : ndarray of shape (n,)
         Score of the given label; NaN in rows without one.
     label_distributions_ : ndarray of shape (n, C)
@@ -306,7 +308,7 @@ class PrototypeCleaner(EvidenceCleaner):
             two = {k: m for k, m in mixture.by_class.items() if m.n_components == 2}
             mixture = replace(mixture, by_class=two)
         if not mixture.separated:
-            self._warn_inseparable(7)
+            self._warn_inseparable()
         return mixture, mixture.clean_proba(loss, given)
 
     _in_passes = False

@@ -65,6 +65,8 @@ class RankingCleaner(EvidenceCleaner):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings.
     clean_proba_ : ndarray of shape (n,)
         Above 1/2 exactly in the labels kept, and rising along the ranking of a class: the odds of
         the given label against those of the last one kept. Where trusted rows judge, probability

@@ -57,8 +57,8 @@ Threshold = Annotated[
         "--threshold",
         parser=parse_threshold,
         metavar="FLOAT|f1",
-        help="Threshold of the cleaner, from 0 to 1. With -c transition or lsmp, f1 flags what is "
-        "worth a look.",
+        help="Threshold of the cleaner, from 0 to 1. With -c auto, transition or lsmp, f1 flags "
+        "what is worth a look.",
     ),
 ]
 Classes = Annotated[

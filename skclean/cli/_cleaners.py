@@ -81,10 +81,10 @@ def make_cleaner(name: str, threshold: float | str | None, seed: int) -> Any:
                 f"--threshold: expected a cleaner that has one, got --cleaner {name}; do leave it "
                 "out, or choose e.g. --cleaner transition."
             )
-        if threshold == "f1" and name not in ("transition", "lsmp"):
+        if threshold == "f1" and name not in ("auto", "transition", "lsmp"):
             raise UsageError(
                 f"--threshold: expected a number from 0 to 1, got f1 with --cleaner {name}; do "
-                "choose --cleaner transition or lsmp."
+                "choose --cleaner auto, transition or lsmp."
             )
         cleaner.set_params(**{place: threshold})
     return cleaner.set_params(

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import warnings
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from skclean._files import replacing
+from skclean._warnings import warn
 
 _CHUNK = 1 << 20
 _TIMEOUT = 60  # seconds without an answer
@@ -90,7 +90,7 @@ def _download(remote, temporary, n_retries, delay):
                     f"{remote.filename}: expected to download {remote.url}, got {error}; do check "
                     f"the network, or put the file into the data folder by hand."
                 ) from error
-            warnings.warn(f"{remote.filename}: {error}; trying again.", stacklevel=4)
+            warn(f"{remote.filename}: {error}; trying again.")
             time.sleep(delay)
     raise ValueError(f"{remote.filename}: expected n_retries to be at least 0, got {n_retries}.")
 

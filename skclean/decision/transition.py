@@ -33,6 +33,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skclean._array import take_rows, to_numpy
 from skclean._blocks import at_once, put_rows, sum_blocks
 from skclean._threads import one_blas_thread
+from skclean._warnings import warn
 from skclean.decision.transition_fit import MIXING_CLASSES, TINY, TransitionFit
 from skclean.decision.transition_model import TransitionModel
 
@@ -44,14 +45,12 @@ START_NOISE, TRIAL_ROUNDS = (2 / 3, 0.8, 0.9), 2
 #: The model is fitted to about that many rows, and scores (rows times classes), at most; its starts
 #: are tried on so many rows.
 MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 18, 1 << 24, 1 << 16
-#: Up to that many rows, a model has to be better than a simpler one by that many nats in all.
-SUPPORT_ROWS, SUPPORT_NATS = 5000, 4.0
-#: Where the classes stand apart, by that share of the variance of the scores, half a nat will do.
-#: Groups cut out of one cloud of Gaussian scores make up less than two thirds of it.
-SUPPORT_SEPARATION = 0.75
-#: Where they stand apart so far, noise is believed unless it makes the labels less likely: rows at
-#: one place with labels of several classes are what wrong labels look like, and nothing else.
-CLEAR_SEPARATION = 0.9
+#: Up to that many rows, noise has to make the labels likelier by so many nats in all, where the
+#: classes make up these shares of the variance of the scores, and in between by a line. Groups cut
+#: out of one cloud of Gaussian scores make up less than two thirds, out of a flat one three
+#: quarters. Far above, noise is believed unless it makes the labels less likely: rows at one place
+#: with labels of several classes are what wrong labels look like, and nothing else.
+SUPPORT_ROWS, SUPPORT_SEPARATIONS, SUPPORT_NATS = 5000, (0.6, 0.8, 0.9), (4.0, 0.0, -4.0)
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
 SUPPORT_CLASS_ROWS = 5
 
@@ -108,11 +107,10 @@ def fit_transition(
     )
     model, gamma = at_once(fit, scores if every else take_rows(scores, rows))
     if not model.converged:
-        warnings.warn(
+        warn(
             f"fit_transition: expected the likelihood to settle to {tol:g} nats a row, got no such "
             f"round in {max_iter}; do raise max_iter.",
             ConvergenceWarning,
-            stacklevel=2,
         )
     return model, gamma if every else put_rows(model.posterior(scores, given), rows, gamma)
 
@@ -195,9 +193,7 @@ def fit_supported(
 
 def needed_support(separation: float) -> float:
     """Nats by which noise must make few labels likelier to be believed; see `separation`."""
-    if separation >= CLEAR_SEPARATION:
-        return -SUPPORT_NATS
-    return 0.5 if separation >= SUPPORT_SEPARATION else SUPPORT_NATS
+    return float(np.interp(separation, SUPPORT_SEPARATIONS, SUPPORT_NATS))
 
 
 def separation(scores: np.ndarray) -> float:

@@ -1,6 +1,5 @@
 """ImageSource: rows of images that are read as they are needed."""
 
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from typing import Any
 import joblib
 import numpy as np
 
+from skclean._warnings import warn
 from skclean.embeddings._pixels import shown_size
 from skclean.exceptions import ImageReadError
 
@@ -304,11 +304,9 @@ class ImageSource:
 
     def _report(self, found):
         if found:
-            warnings.warn(
+            warn(
                 f"{self.name}: {len(found)} of {self.n} images cannot be read and are left out: "
                 f"{self._named(found)}.",
-                UserWarning,
-                stacklevel=4,
             )
 
     def _error(self, found):

@@ -1,13 +1,13 @@
 """DivideMix's division of the rows into labelled and unlabelled ones."""
 
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from skclean._warnings import warn
 from skclean.decision.loss_mixture import cross_entropy, effective_threshold, normalise
 from skclean.saving import load, save
 
@@ -170,11 +170,9 @@ def unpack_cleaners(
     found = list(cleaners)
     missing = [c for i, c in enumerate(cleaners) if f"cleaner{i}" not in packed]
     if path is not None and used and missing and pack_cleaners(missing[:1]):
-        warnings.warn(
+        warn(
             f"{name}: expected the state of {type(missing[0]).__name__} in {path}, got a "
             "checkpoint without; the cleaner starts anew.",
-            UserWarning,
-            stacklevel=4,
         )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "cleaner"
@@ -197,10 +195,8 @@ def _warn_of_state(cleaner, told):
     parameters = cleaner.get_params(deep=False) if hasattr(cleaner, "get_params") else {}
     if kind not in told and vars(cleaner).keys() - parameters.keys():
         told.add(kind)
-        warnings.warn(
+        warn(
             f"NeuralRetrainer: a checkpoint does not hold the state of {kind}, "
             "which starts anew where the training is resumed. skclean.saving.save says what can "
             "be stored.",
-            UserWarning,
-            stacklevel=4,
         )

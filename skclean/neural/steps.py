@@ -1,7 +1,6 @@
 """One step of a training: the terms of an objective and their gradients."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import partial
@@ -9,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from skclean._warnings import warn
 from skclean.neural.batch import Batch, Part
 
 #: Parts of a batch are not divided below so many rows where memory runs out.
@@ -77,11 +77,9 @@ def descend(fabric, module, solver, objective, batch, memory, graph, reseed, n_p
         if fabric.device.type == "cuda":
             torch.cuda.empty_cache()
         n_pieces *= 2
-        warnings.warn(
+        warn(
             f"{name}: the memory of the device does not hold a step; it is done in {n_pieces} "
             "pieces from here on. Set a smaller batch_size for one piece.",
-            UserWarning,
-            stacklevel=3,
         )
 
 

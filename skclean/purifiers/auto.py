@@ -13,6 +13,7 @@ from sklearn.model_selection import KFold
 from skclean._blocks import best_class, few_rows, sum_blocks
 from skclean._validation import Interval, StrOptions
 from skclean.base import BaseCleaner
+from skclean.cleaners.transition import TransitionCleaner
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled, soft_transition
 from skclean.decision.transition import needed_support
@@ -70,6 +71,9 @@ class AutoPurifier(BaseCleaner):
         None takes `LeastSquaresMetaPurifier` with the evidence of a Gaussian kernel and of a linear
         one. Where candidates without ``log_likelihood_`` meet fewer than 20 trusted rows, the first
         of all is taken.
+    threshold : float in [0, 1], "f1" or None, default=None
+        That of every candidate that has one ("f1": those of `TransitionCleaner`); None leaves each
+        its own, 0.5 in the default ones. It has no part in the choice.
     min_gain : float in [0, 1], default=0.01
         Share of the labels whose mending is worth it.
     cv : int, default=3
@@ -86,6 +90,8 @@ class AutoPurifier(BaseCleaner):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings.
     purifier_ : cleaner
         The one chosen, fitted to all rows.
     choice_ : str
@@ -126,6 +132,7 @@ class AutoPurifier(BaseCleaner):
 
     _parameter_constraints: dict = {
         "candidates": [list, None],
+        "threshold": [*TransitionCleaner._parameter_constraints["threshold"], None],
         "min_gain": [Interval(Real, 0, 1, closed="both")],
         "cv": [Interval(Integral, 2, None, closed="left")],
         "missing_label": "no_validation",
@@ -137,6 +144,7 @@ class AutoPurifier(BaseCleaner):
         self,
         candidates=None,
         *,
+        threshold=None,
         min_gain=0.01,
         cv=3,
         missing_label="auto",
@@ -144,6 +152,7 @@ class AutoPurifier(BaseCleaner):
         device=None,
     ):
         self.candidates = candidates
+        self.threshold = threshold
         self.min_gain = min_gain
         self.cv = cv
         self.missing_label = missing_label
@@ -151,7 +160,7 @@ class AutoPurifier(BaseCleaner):
         self.device = device
 
     def _fit_samples(self, samples, groups):
-        candidates = self._open_candidates()
+        candidates = [(name, self._at_threshold(c)) for name, c in self._open_candidates()]
         size = max(_MAX_ROWS, _CLASS_ROWS * len(samples.classes))
         part, of_part = part_of_fit(samples, groups, size)
         fitted = [_fitted(c, part, of_part) for _, c in candidates]
@@ -207,6 +216,11 @@ class AutoPurifier(BaseCleaner):
                 "[('transition', TransitionCleaner())]."
             )
         return self.candidates
+
+    def _at_threshold(self, candidate):
+        if self.threshold is None or "threshold" not in candidate.get_params(deep=False):
+            return candidate
+        return clone(candidate).set_params(threshold=self.threshold)
 
     def _trusted_hits(self, samples, groups, candidates):
         """Which trusted rows each candidate predicts rightly while they are hidden, (k, m)."""

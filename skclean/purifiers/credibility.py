@@ -42,6 +42,8 @@ class CredibilityRelabeler(BaseCleaner):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings.
     right_proba_ : ndarray of shape (n,)
         Probability that the predicted label is right.
     clean_proba_ : ndarray of shape (n,)
@@ -57,6 +59,8 @@ class CredibilityRelabeler(BaseCleaner):
     mixture_ : TwoGaussians
     cleaner_ : cleaner or None
         The fitted cleaner, None where the labels came with a verdict.
+    informative_ : bool
+        That of the cleaner; True where there is none.
 
     References
     ----------

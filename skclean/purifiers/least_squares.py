@@ -87,6 +87,8 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings.
     clean_proba_ : ndarray of shape (n,)
         Probability that the given label is right; NaN in rows without one. Of the paper's solver it
         is the entry of the soft label.
@@ -98,12 +100,18 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         Mean of ``1 - clean_proba_`` over the rows judged.
     transition_matrix_ : ndarray of shape (C, C)
         P(given = column | true = row).
+    threshold_ : float
+        The threshold in use.
     trusted_source_ : {"given", "most credible rows", "none"}
         Which rows were trusted.
     trusted_weight_ : float
         Weight in use (likelihood).
     log_likelihood_ : float
         Mean leave-one-out log-likelihood of the labels, in nats (likelihood).
+    model_ : TransitionModel
+        The noise-transition model (likelihood).
+    converged_ : bool
+        Whether the likelihood settled before `max_iter` (likelihood).
     n_iter_ : int
         Rounds of the likelihood, or primary corrections.
     evidence_ : Evidence
@@ -210,7 +218,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         return self._purify(samples, self._play(samples, given), new=True)
 
     def _new_evidence(self, samples, groups, **targets):
-        kernel = "linear" if self.solver == "paper" else "rbf"
+        kernel = "linear" if self.solver == "paper" else "auto"
         ridge = LeaveOneOutRidge(kernel) if self.estimator is None else self.estimator
         return fit_evidence(samples, ridge, None, groups, name=type(self).__name__, **targets)
 

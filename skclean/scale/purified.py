@@ -33,8 +33,9 @@ def write_purified(
 ) -> Path:
     """Write purified labels as a Parquet file, or as a folder of such files.
 
-    Either appears once it is complete, or not at all. Into a file goes a row group at a time, and
-    every chunk of dask features is computed once, with the first row group that has rows of it.
+    Either appears once it is complete, or not at all. A file is written by the process that calls,
+    a row group at a time; every chunk of dask features is computed once, with the first row group
+    that has rows of it.
     The files of a folder are written by the scheduler of dask where probabilities or features are
     on it, each by the worker that has its rows.
 

@@ -242,3 +242,17 @@ def test_wrong_parameters():
     ):
         with pytest.raises(ValueError, match=next(iter(settings))):
             quick(**settings).fit(X, GIVEN)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_training_that_diverges_names_the_learning_rate():
+    cleaner = quick(learning_rate=1e3, hidden_layer_size=16)
+    with pytest.raises(ValueError, match="MetaReweighter: .*learning_rate=1000.0; do lower it"):
+        cleaner.fit(X, GIVEN)
+
+
+def test_new_rows_of_features_in_different_units_are_predicted():
+    far = X * np.array([1e3, 1, 1, 1, 1, 1e-2])
+    plain, moved = (quick().fit(rows[:300], GIVEN[:300]).transform(rows[300:]) for rows in (X, far))
+    right = [np.mean(rows.labels == TRUTH[300:]) for rows in (plain, moved)]
+    assert right[0] > 0.95 and right[1] > 0.7, right

@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -10,7 +11,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info
 
 from skclean import GMMCleaner, LabelledSamples, TransitionCleaner
-from skclean.datasets import load_noisy_digits, make_pair_noise, make_symmetric_noise
+from skclean.datasets import (
+    load_noisy_digits,
+    make_asymmetric_noise,
+    make_pair_noise,
+    make_symmetric_noise,
+)
 from skclean.evidence import LeaveOneOutRidge
 
 RNG = np.random.default_rng(0)
@@ -325,11 +331,27 @@ def test_wrong_labels_among_few_rows_of_classes_far_apart(n):
     assert low < np.sum(noisy != truth) < high
 
 
+def test_few_rows_of_real_data_are_mended_and_left_alone_when_clean():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    assert TransitionCleaner().fit(X, y).audit().n_flagged == 0
+    for one_class in (False, True):
+        if one_class:
+            noisy = make_asymmetric_noise(y, 0.3, {0: 1}, random_state=0)[0]
+        else:
+            noisy = make_symmetric_noise(y, 0.3, random_state=0)[0]
+        cleaner = TransitionCleaner().fit(X, noisy)
+        assert np.mean(noisy == y) < 0.89
+        assert np.mean(cleaner.transduction_ == y) > 0.96
+        low, high = cleaner.audit().interval
+        assert low < np.sum(noisy != y) < high
+
+
 def test_few_rows_of_overlapping_classes_do_not_look_clean():
-    rng = np.random.RandomState(0)
+    rng = np.random.RandomState(1)
     truth = rng.randint(0, 3, 90)
     X = rng.standard_normal((90, 5))
-    X[np.arange(90), truth] += 2
+    X[np.arange(90), truth] += 1.6
     noisy = np.where(rng.random_sample(90) < 0.4, rng.randint(0, 3, 90), truth)
     cleaner = TransitionCleaner().fit(X, noisy)
     audit = cleaner.audit()

@@ -269,17 +269,17 @@ def test_labels_that_nothing_tells_about_are_not_called_clean(run, rows):
 
 
 @pytest.mark.parametrize(
-    "cleaner", ["lsmp", "gmm", "reed", "prototype", "ranking", "open-set", "transition"]
+    "cleaner", ["auto", "lsmp", "gmm", "reed", "prototype", "ranking", "open-set", "transition"]
 )
 def test_every_cleaner(run, noisy, cleaner):
     np.savez("d.npz", X=noisy.X, y=noisy.y)
     result = run("purify", "d.npz", "-c", cleaner, "--out", "o.csv", "--seed", "3", "--json")
     assert sum(result.json["status"].values()) == 240
-    if cleaner in ("gmm", "transition"):
+    if cleaner in ("auto", "gmm", "transition"):
         run("purify", "d.npz", "-c", cleaner, "--threshold", "1", "--out", "p.csv")
         text = open("p.csv").read()
         assert text != open("o.csv").read()
-    if cleaner in ("lsmp", "transition"):
+    if cleaner in ("auto", "lsmp", "transition"):
         run("purify", "d.npz", "-c", cleaner, "--threshold", "f1", "--out", "q.csv")
 
 

@@ -11,10 +11,12 @@ from threadpoolctl import threadpool_info
 from skclean._array import array_namespace, from_numpy, to_numpy
 from skclean.decision import transition
 from skclean.decision.transition import (
-    SUPPORT_SEPARATION,
+    SUPPORT_NATS,
+    SUPPORT_SEPARATIONS,
     TransitionModel,
     fit_supported,
     fit_transition,
+    needed_support,
     separation,
 )
 from skclean.decision.transition_fit import MIXING_CLASSES, QUADRATIC_CLASSES, TransitionFit
@@ -450,10 +452,17 @@ def test_noise_of_classes_that_stand_apart_is_believed():
         model, gamma = fit_supported(scores, given, temperature=3.0)
         assert np.mean(gamma.argmax(axis=1) == truth) > 0.97
         assert model.transition.diagonal().max() < 0.9
-    assert separation(scores) > SUPPORT_SEPARATION
+    assert needed_support(separation(scores)) < 0
     rng = np.random.default_rng(0)
     assert separation(rng.standard_normal((5000, 2))) == pytest.approx(1 / np.pi, abs=0.02)
     assert separation(rng.standard_normal((5000, 6))) < 2 / 3
+
+
+def test_the_further_classes_stand_apart_the_less_support_noise_needs():
+    needed = [needed_support(share) for share in np.linspace(0, 1, 101)]
+    assert (np.diff(needed) <= 0).all()
+    assert (needed[0], needed[-1]) == (SUPPORT_NATS[0], SUPPORT_NATS[-1])
+    assert needed_support(2 / np.pi) > 3 > 0 > needed_support(SUPPORT_SEPARATIONS[1] + 0.05)
 
 
 def test_many_rows_are_believed_as_they_are(monkeypatch):

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import make_blobs
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -117,6 +119,32 @@ def test_what_is_worth_it_is_a_parameter():
     assert 0.15 < gain < 0.35
     assert AutoPurifier(QUICK[1:], min_gain=gain + 0.01).fit(X, NOISY).left_alone_
     assert not AutoPurifier(QUICK[1:], min_gain=gain - 0.01).fit(X, NOISY).left_alone_
+
+
+def test_the_threshold_is_that_of_the_candidates():
+    kept = {}
+    for threshold in (None, 0.5, 0.9, "f1"):
+        purifier = AutoPurifier(QUICK, threshold=threshold).fit(X, NOISY)
+        alone = clone(dict(QUICK)[purifier.choice_])
+        alone.set_params(threshold=0.5 if threshold is None else threshold)
+        expected = alone.fit_transform(X, NOISY).status
+        np.testing.assert_array_equal(purifier.transform(X).status, expected)
+        kept[threshold] = np.mean(expected == "kept")
+        assert QUICK[0][1].threshold == 0.5
+    assert kept[None] == kept[0.5] > kept[0.9]
+    ranking = [("ranking", RankingCleaner())]
+    found, alone = (AutoPurifier(ranking, threshold=t).fit(X, NOISY) for t in (0.9, None))
+    np.testing.assert_array_equal(found.transduction_, alone.transduction_)
+    with pytest.raises(ValueError, match="'threshold' parameter of GMMCleaner"):
+        AutoPurifier([("gmm", GMMCleaner())], threshold="f1").fit(X, NOISY)
+    with pytest.raises(ValueError, match="'threshold' parameter of AutoPurifier"):
+        AutoPurifier(threshold=2).fit(X, NOISY)
+
+
+def test_the_threshold_is_searched():
+    pipe = Pipeline([("purify", AutoPurifier(QUICK[1:])), ("classify", PurifiedClassifier())])
+    search = GridSearchCV(pipe, {"purify__threshold": [0.02, 0.5]}, cv=2).fit(X, NOISY)
+    assert search.best_estimator_["purify"].threshold == search.best_params_["purify__threshold"]
 
 
 def test_many_rows_are_compared_on_a_part(monkeypatch):
