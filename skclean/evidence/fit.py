@@ -21,6 +21,8 @@ from skclean.samples import LabelledSamples
 
 #: Probabilities count as at least this before their logarithm is taken.
 FLOOR = 1e-6
+#: Evidence that makes the labels likelier by more nats in all tells of them, however few rows do.
+SURE_NATS = 4.0
 
 
 @dataclass
@@ -54,8 +56,9 @@ class Evidence:
     def informative(self, given: np.ndarray) -> bool:
         """Whether the scores predict the given labels better than the labels' frequencies do.
 
-        By two standard errors of the difference of the log-likelihoods of a row, at the best
-        temperature: what is sure of the true class is too sure of a noisy label.
+        By two standard errors of the difference of the log-likelihoods of a row, or by `SURE_NATS`
+        in all: near chance, and of rare classes, few rows make up most of the difference. At the
+        best temperature: what is sure of the true class is too sure of a noisy label.
         """
         temperature = self.fitted_temperature(given)
 
@@ -67,7 +70,8 @@ class Evidence:
         labelled = np.flatnonzero(given >= 0)
         share = np.bincount(given[labelled]) / len(labelled)
         gain = gain[labelled] - np.log(share[given[labelled]])
-        return bool(gain.mean() > 2 * gain.std() / len(labelled) ** 0.5)
+        error = gain.std() * len(gain) ** 0.5
+        return bool(gain.sum() > min(2 * error, SURE_NATS))
 
     def fitted_temperature(self, given: np.ndarray) -> float:
         """Factor of the scores that makes the given labels likeliest."""

@@ -22,9 +22,9 @@ from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, part_of_fi
 
 #: Candidates are compared on at most about that many rows, or rows of a class.
 _MAX_ROWS, _CLASS_ROWS = 5000, 50
-#: Noise in few rows has to make the labels likelier by that many nats in all, or by half a nat
-#: where the classes make up that share of the variance of the scores.
-_SURE_NATS, _SURE_SEPARATION = 6.0, 0.85
+#: Noise in few rows has to make the labels likelier by that many nats in all beyond those that
+#: `TransitionCleaner` asks for.
+_SURE_NATS = 5.0
 #: Where the classes make up less than that share, noise in fewer rows a class has to make the
 #: labels likelier by so many nats: what depends on the row alone would pass for noise.
 _WEAK_SEPARATION, _WEAK_CLASS_ROWS, _WEAK_NATS = 0.5, 300, 100.0
@@ -327,11 +327,12 @@ def _doubtful(purifier, samples):
     trusted = np.zeros(len(samples), bool) if samples.trusted is None else samples.trusted
     of_class = np.bincount(samples.given[trusted], minlength=len(samples.classes))
     few = np.count_nonzero(samples.given >= 0) < _WEAK_CLASS_ROWS * len(samples.classes)
-    if separation >= _SURE_SEPARATION or of_class.min() >= _TRUSTED_OF_CLASS:
-        return support < needed_support(separation)
+    needed = needed_support(separation)
+    if of_class.min() >= _TRUSTED_OF_CLASS:
+        return support < needed
     if separation < _WEAK_SEPARATION and few and trusted.sum() < _MIN_TRUSTED:
         return support < _WEAK_NATS
-    return support < _SURE_NATS
+    return support < needed + _SURE_NATS
 
 
 def _expected_gain(samples):

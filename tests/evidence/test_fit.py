@@ -137,6 +137,7 @@ def test_probabilities_are_of_the_precision_of_the_scores(xp, dtype):
 
 def test_informative_by_its_definition():
     rng = np.random.default_rng(0)
+    by_error, by_nats = set(), set()
     for strength in (0.0, 0.05, 0.2, 1.0):
         given = rng.integers(-1, 3, 1000)
         scores = rng.standard_normal((1000, 3)) + strength * np.eye(3)[given]
@@ -144,8 +145,20 @@ def test_informative_by_its_definition():
         proba = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
         gain = np.log(proba[rows, given[rows]])
         gain -= np.log(np.bincount(given[rows]) / rows.sum())[given[rows]]
-        expected = gain.mean() > 2 * gain.std() / rows.sum() ** 0.5
+        by_error.add(gain.mean() > 2 * gain.std() / rows.sum() ** 0.5)
+        by_nats.add(gain.sum() > 4)
+        expected = gain.mean() > 2 * gain.std() / rows.sum() ** 0.5 or gain.sum() > 4
         assert Evidence(scores, 1.0, None, "", raw=True).informative(given) == expected
+    assert by_error == by_nats == {False, True}
+
+
+def test_few_rows_of_a_rare_class_are_informative():
+    # Of 300 rows, ten are of a class that the scores tell from the other but for three of each.
+    given = (np.arange(300) < 10).astype(int)
+    scores = np.log(np.where(given[:, None] == [0, 1], 0.95, 0.05))
+    scores[7:13] = scores[7:13, ::-1]
+    assert Evidence(scores, 1.0, None, "", raw=True).informative(given)
+    assert not Evidence(scores[::-1], 1.0, None, "", raw=True).informative(given)
 
 
 def test_too_sure_of_noisy_labels_is_informative_all_the_same():
