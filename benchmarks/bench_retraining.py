@@ -1,7 +1,8 @@
 """Test accuracy of networks retrained on purified labels, by every objective.
 
     python -m benchmarks.bench_retraining --data DIR [--sets banking77 cifar10n digits]
-        [--noises sym-50] [--rows 10000] [--epochs 30] [--seeds 5] [--name retraining]
+        [--noises sym-50] [--rows 10000] [--epochs 30] [--seeds 5] [--only TEXT ...]
+        [--name retraining]
 
 Labels are purified by TransitionCleaner on the embeddings; digits are embedded by SSLFeaturizer,
 and are also trained on as images ("images" in the name). Beside the objectives of NeuralRetrainer
@@ -97,6 +98,8 @@ def run(data, given, options, seed):
         containers["images: "] = purified.with_features(purified.features, inputs), inputs_test
     for kind, (samples, test) in containers.items():
         for name, changes in VARIANTS.items():
+            if not any((kind + name).startswith(text) for text in options.only):
+                continue
             used = verified(samples, y, seed) if changes["objective"] == "ieg" else samples
             start = time.perf_counter()
             model = NeuralRetrainer(**settings, **changes).fit(used)
@@ -151,6 +154,7 @@ def main(argv=None):
     parser.add_argument("--rows", type=int, default=10_000, help="of CIFAR-10")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", default=[""], help="objectives that start so")
     parser.add_argument("--name", default="retraining", help="results/NAME.json")
     options = parser.parse_args(argv)
     records = []
