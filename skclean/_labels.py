@@ -146,9 +146,8 @@ def _open_labels(y, missing_label, name):
                 f"{short(found[found != np.floor(found)])}; do round or bin the targets."
             )
     elif y.dtype.kind not in "biuU":
-        kind = y.dtype if y.dtype != object else type(y[int(np.argmin(missing))]).__name__
         raise ValueError(
-            f"{name}: Unknown label type: {kind}. Expected integers, booleans or strings; "
+            f"{name}: Unknown label type: {y.dtype}. Expected integers, booleans or strings; "
             "do convert the labels."
         )
     same_family = isinstance(missing_label, str) == (y.dtype.kind == "U")
@@ -169,15 +168,33 @@ def _natural(y, missing, missing_label, name):
             f"{name}: expected labels of one type, got strings and {shown(y[row])} in row {row}; "
             "do convert them, or name the one that means missing as missing_label."
         )
-    values = np.asarray(y[~missing].tolist())
-    if values.ndim != 1:
-        raise ValueError(
-            f"{name}: Unknown label type: sequences. Expected one label a row, got "
-            f"{values.shape[1:]} values; do pass one column."
-        )
+    try:
+        values = np.asarray(y[~missing].tolist())
+    except ValueError:
+        # Sequences of several lengths.
+        values = y[~missing]
+    if values.ndim != 1 or values.dtype.kind not in "biufU":
+        _refuse_odd(y, missing, name)
     labels = np.zeros(len(y), dtype=values.dtype if len(values) else np.float64)
     labels[~missing] = values
     return labels
+
+
+def _refuse_odd(y, missing, name):
+    """Raise ValueError by the first of the labels that is no number or string."""
+    rows = np.flatnonzero(~missing)
+    known = (str, bool, np.bool_, Integral, float, np.floating)
+    odd = next((row for row in rows if not isinstance(y[row], known)), None)
+    if odd is not None:
+        raise ValueError(
+            f"{name}: Unknown label type: {type(y[odd]).__name__}. Expected integers, booleans or "
+            f"strings, got {shown(y[odd])} in row {odd}; do convert it, or pass one column."
+        )
+    row = max(rows, key=lambda row: abs(y[row]))
+    raise ValueError(
+        f"{name}: expected integers that fit int64, got {shown(y[row])} in row {row}; do pass "
+        "such labels as strings."
+    )
 
 
 def _read_minus_one(labels, missing, classes, name):

@@ -14,7 +14,28 @@ LEAST_SOFT_LABEL = 0.01
 
 
 def hard_training_data(samples: Any, weighted: bool) -> tuple[Any, np.ndarray, np.ndarray | None]:
-    """Features (n', d), label codes (n',) and weights (n',) or None of the known rows."""
+    """The rows whose label is known.
+
+    Parameters
+    ----------
+    samples : LabelledSamples
+    weighted : bool
+        Whether rows are weighted: by the container's weight, else by the probability that their
+        label is right.
+
+    Returns
+    -------
+    features : array of shape (n', d)
+    codes : ndarray of shape (n',), int64
+        Labels as positions in the classes.
+    weight : ndarray of shape (n',) or None
+        None unless `weighted`.
+
+    Raises
+    ------
+    ValueError
+        If the container has neither weight nor `clean_proba` to weight by.
+    """
     codes = samples.label_codes if samples.purified else samples.given
     known = samples.known
     # No copy of features that may fill the memory where nothing is left out.
@@ -47,7 +68,25 @@ def _label_weight(samples, codes):
 
 
 def soft_training_data(samples: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Rows repeated once a class, its code, and its probability as weight."""
+    """The rows whose label is known, once for each class that is probable enough.
+
+    Parameters
+    ----------
+    samples : LabelledSamples
+
+    Returns
+    -------
+    features : array of shape (n', d)
+    codes : ndarray of shape (n',), int64
+        The class of each of these rows.
+    weight : ndarray of shape (n',)
+        Its probability, times the container's weight.
+
+    Raises
+    ------
+    ValueError
+        If the container has no `proba`, or one of dask.
+    """
     if samples.proba is None:
         raise ValueError(
             "PurifiedClassifier: expected proba in the container for use='soft', got none; do put "
@@ -71,7 +110,19 @@ def soft_training_data(samples: Any) -> tuple[Any, np.ndarray, np.ndarray]:
 
 
 def check_trainable(codes: np.ndarray, weight: np.ndarray | None, classes: np.ndarray) -> None:
-    """Raise ValueError unless labels of two classes count."""
+    """Check that labels of at least two classes count.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int64
+    weight : ndarray of shape (n,) or None
+    classes : ndarray of shape (C,)
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
     present = np.unique(codes if weight is None else codes[weight > 0])
     if not len(present):
         raise ValueError(

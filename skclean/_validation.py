@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.utils import _safe_indexing as take_any_rows
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import _check_n_features, validate_data
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from skclean import _labels
 from skclean._array import array_namespace, detached, is_dask, is_numpy, to_numpy
 from skclean._blocks import all_finite, in_chunks, map_rows
-from skclean._fields import check_kind, check_trusted
+from skclean._fields import check_kind, check_trusted, no_number
 from skclean._labels import short, shown
 from skclean.samples import LabelledSamples
 
@@ -116,18 +116,20 @@ def open_features(X: Any, *, estimator: Any, reset: bool) -> Any:
         # `_check_size` finds them in the pass that it makes.
         "ensure_all_finite": False,
     }
-    if not contained:
-        try:
-            opened = validate_data(estimator, features, reset=reset, **checks)
-        except (TypeError, ValueError) as error:
-            _name_what_is_no_number(features, error, name)
+    if contained:
+        # scikit-learn finds feature names on DataFrames alone.
+        check_names(estimator, X.feature_names, reset)
+    else:
+        _check_feature_names(estimator, features, reset=reset)
+    try:
+        opened = check_array(features, estimator=estimator, input_name="X", **checks)
+    except (OverflowError, TypeError, ValueError) as error:
+        message = no_number(features, name)
+        if message is None:
             raise
-        return _check_size(opened, name)
-    # scikit-learn finds feature names on DataFrames alone, so those of a container are compared
-    # here.
-    check_names(estimator, X.feature_names, reset)
-    _check_n_features(estimator, features, reset=reset)
-    return _check_size(check_array(features, estimator=estimator, input_name="X", **checks), name)
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error
+    _check_n_features(estimator, opened, reset=reset)
+    return _check_size(opened, name)
 
 
 @contextmanager
@@ -307,30 +309,6 @@ def check_names(estimator: Any, names: np.ndarray | None, reset: bool) -> None:
             f"{short(names)}; do order them so. The feature names should match those that were "
             "passed during fit."
         )
-
-
-def _name_what_is_no_number(features, error, name):
-    """Raise the error again with the column and the row of the first cell that is no number."""
-    cells = np.asarray(features, dtype=object)
-    if cells.ndim != 2:
-        return
-    columns = getattr(features, "columns", range(cells.shape[1]))
-    for column, values in zip(columns, cells.T, strict=False):
-        row = next((i for i, value in enumerate(values) if not _is_number(value)), None)
-        if row is not None:
-            kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(
-                f"{name}: expected numbers as features, got {shown(values[row])} in column "
-                f"{shown(column)}, row {row}; do encode such columns or leave them out ({error})"
-            ) from error
-
-
-def _is_number(value):
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _check_device_features(features, name, at_least):

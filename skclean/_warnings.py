@@ -3,9 +3,10 @@
 import sys
 import warnings
 
-#: Packages through which a call of the user reaches the line that warns.
+#: Packages through which a call of the user reaches the line that warns, or a worker starts.
 _INNER = frozenset(
-    ("skclean", "sklearn", "joblib", "torch", "lightning_fabric", "contextlib", "importlib")
+    "skclean sklearn joblib torch lightning_fabric numpy scipy pandas typer click contextlib "
+    "importlib runpy threading multiprocessing concurrent asyncio dask distributed tornado".split()
 )
 
 
@@ -34,4 +35,6 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def _package(frame):
-    return str(frame.f_globals.get("__name__")).partition(".")[0]
+    name, spec = frame.f_globals.get("__name__"), frame.f_globals.get("__spec__")
+    # The first line of a worker is in a module that was run as __main__.
+    return str(spec.name if name == "__main__" and spec else name).partition(".")[0]

@@ -1,5 +1,6 @@
 """OnFeatures and PurifiedClassifier: scikit-learn's estimators inside a pipeline of containers."""
 
+from inspect import signature
 from typing import Any, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.base import (
     MetaEstimatorMixin,
     clone,
 )
+from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
@@ -88,7 +90,7 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         self._start()
         if isinstance(X, LabelledSamples):
             self._fit_container(X, y)
-            return self._finish(X.feature_names)
+            return self._finish(X)
         self.transformer_.fit(X, y)
         return self._finish()
 
@@ -116,36 +118,45 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if not isinstance(X, LabelledSamples):
-            return self.transformer_.transform(X)
+            if not self._of_names or not hasattr(X, "iloc"):
+                return self.transformer_.transform(X)
+            # The transformer has seen no names; the next step has, and is to see them again.
+            found = self.transform(LabelledSamples(X))
+            named = {"columns": found.feature_names, "index": found.index}
+            return found.features if found.feature_names is None else type(X)(found.features, **named)
         check_names(self, X.feature_names, reset=False)
-        samples = X.with_features(self.transformer_.transform(X.features))
-        names = self._names_out() if hasattr(self, "feature_names_in_") else None
+        features = self.transformer_.transform(X.features)
+        names = self._names_out(features.shape[1]) if hasattr(self, "feature_names_in_") else None
+        samples = X.with_features(features)
         names = samples.feature_names if names is None else names
         return samples._replace(index=X.index, feature_names=names)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the features that the transformer puts out."""
         check_is_fitted(self)
-        if input_features is None and not hasattr(self.transformer_, "feature_names_in_"):
-            # The transformer has seen the bare features of a container.
-            input_features = getattr(self, "feature_names_in_", None)
-        return self.transformer_.get_feature_names_out(input_features)
+        names_out = self.transformer_.get_feature_names_out
+        if input_features is None and self._of_names:
+            input_features = self.feature_names_in_
+        return names_out(input_features) if signature(names_out).parameters else names_out()
 
-    def _names_out(self):
+    def _names_out(self, n_features):
+        """Names of so many features, None where the transformer, or a step of it, does not tell."""
         try:
-            return self.get_feature_names_out()
-        except AttributeError:
-            # Not every transformer, or step of it, tells.
+            names = self.get_feature_names_out()
+        except (AttributeError, NotImplementedError, ValueError):
+            # ValueError: a step made names of its own of the bare features.
             return None
+        return names if len(names) == n_features else None
 
     def _start(self):
         self._validate_params()
         self.transformer_ = clone(self._wrapped())
 
-    def _finish(self, names=None):
+    def _finish(self, container=None):
         _copy_feature_attributes(self.transformer_, self)
-        if names is not None:
-            self.feature_names_in_ = names
+        self._of_names = container is not None and container.feature_names is not None
+        if self._of_names:
+            self.feature_names_in_ = container.feature_names
         return self
 
     def _fit_container(self, samples, y):
@@ -153,20 +164,13 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         if labelled:
             check_given_matches(samples, y, self)
             y = None
-        if not labelled or not get_tags(self.transformer_).target_tags.required:
+        if labelled and _learns_from_labels(self.transformer_):
+            rows = np.flatnonzero(samples.known)
+            y = samples.classes[samples._codes()[rows]]
+        else:
             rows = slice(None) if samples.readable is None else np.flatnonzero(samples.readable)
             y = None if y is None else take_any_rows(y, rows)
-            try:
-                self.transformer_.fit(take_rows(samples.features, rows), y)
-                return
-            except (TypeError, ValueError):
-                # Those that choose features need labels, and do not say so by their tags.
-                if not labelled:
-                    raise
-        rows = np.flatnonzero(samples.known)
-        labels = samples.classes[samples._codes()[rows]]
-        self.transformer_ = clone(self._wrapped())
-        self.transformer_.fit(take_rows(samples.features, rows), labels)
+        self.transformer_.fit(take_rows(samples.features, rows), y)
 
     def _wrapped(self):
         # Validation makes the identity check its input as any other transformer does.
@@ -180,6 +184,23 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         tags.target_tags = inner.target_tags
         tags.transformer_tags = inner.transformer_tags
         return tags
+
+
+def _learns_from_labels(transformer):
+    """Whether it cannot be fitted without labels, or a transformer in it cannot."""
+    inner = (v for v in transformer.get_params().values() if hasattr(v, "transform"))
+    return any(_requires_labels(part) for part in (transformer, *inner) if hasattr(part, "fit"))
+
+
+def _requires_labels(transformer):
+    y = signature(transformer.fit).parameters.get("y")
+    # Those that choose features do not say it by their tags.
+    chooses = isinstance(transformer, SelectorMixin)
+    return (
+        get_tags(transformer).target_tags.required
+        or (chooses and not isinstance(transformer, VarianceThreshold))
+        or (y is not None and y.default is y.empty)
+    )
 
 
 def _copy_feature_attributes(source, target):

@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_selection import SelectFromModel, SelectKBest
+from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -107,8 +107,21 @@ def test_a_transformer_need_not_say_that_it_is_supervised(transformer):
     expected = clone(transformer).fit(X[known], NAMES[TRUTH][known])
     found = OnFeatures(transformer).fit_transform(samples(), GIVEN)
     np.testing.assert_allclose(found.features, expected.transform(X))
-    with pytest.raises(ValueError, match="y"):
+    with pytest.raises((TypeError, ValueError), match="requires y|NoneType|Invalid"):
         OnFeatures(transformer).fit(LabelledSamples(X))
+
+
+@pytest.mark.parametrize(
+    "transformer", [PCA(2), VarianceThreshold(), make_pipeline(StandardScaler(), PCA(2))]
+)
+def test_an_unsupervised_transformer_learns_from_all_rows(transformer):
+    expected = clone(transformer).fit(X).transform(X)
+    found = OnFeatures(transformer).fit_transform(samples(), GIVEN)
+    np.testing.assert_allclose(found.features, expected)
+    broken = X.copy()
+    broken[~samples().known] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        OnFeatures(transformer).fit(samples().with_features(broken))
 
 
 def test_other_labels_beside_a_container_are_refused():
@@ -135,10 +148,27 @@ def test_feature_names_travel_along():
     assert list(OnFeatures().fit_transform(container).feature_names) == list("abcd")
     silent = OnFeatures(FunctionTransformer(np.log1p)).fit_transform(container[:0])
     assert silent.feature_names is None
+    halved = FunctionTransformer(lambda x: x[:, :2], feature_names_out="one-to-one")
+    assert OnFeatures(halved).fit_transform(container).feature_names is None
     with pytest.raises(ValueError, match=r"OnFeatures: expected the features \[a, b, c, d\], got"):
         wrapped.transform(LabelledSamples(frame[list("badc")], GIVEN))
     wrapped.fit(X)
     assert not hasattr(wrapped, "feature_names_in_")
+
+
+def test_frames_behind_a_fit_on_a_container_of_one():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(N)[::-1])
+    model = make_pipeline(OnFeatures(StandardScaler()), PurifiedClassifier())
+    model.fit(LabelledSamples(frame, GIVEN))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        expected = model.predict(LabelledSamples(frame))
+        np.testing.assert_array_equal(model.predict(frame), expected)
+        found = model[0].transform(frame)
+        assert list(found) == list("abcd") and list(found.index) == list(frame.index)
+    with pytest.raises(ValueError, match=r"OnFeatures: expected the features \[a, b, c, d\], got"):
+        model.predict(frame[list("dcba")])
 
 
 def test_frames_from_the_transformer():
@@ -152,6 +182,8 @@ def test_frames_from_the_transformer():
         table = result.to_frame(features=True)
         assert list(table)[:4] == list("abcd") and list(table.index) == list(frame.index)
     assert isinstance(OnFeatures(inner).fit_transform(frame), pd.DataFrame)
+    chain = make_pipeline(StandardScaler(), PCA(2)).set_output(transform="pandas")
+    assert list(OnFeatures(chain).fit_transform(container).feature_names) == ["pca0", "pca1"]
     bare = OnFeatures(inner).fit_transform(LabelledSamples(X, GIVEN))
     assert bare.feature_names.tolist() == ["x0", "x1", "x2", "x3"] and bare.index is None
 

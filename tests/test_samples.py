@@ -86,9 +86,19 @@ def test_masked_labels_are_missing():
 
 
 def test_labels_of_other_types_are_named():
-    for y in ([{}] * 5, [None, *[date(2020, 1, 1)] * 4], [Decimal(1)] * 5):
-        with pytest.raises(ValueError, match=f"Unknown label type: {type(y[-1]).__name__}"):
-            LabelledSamples(X, y)
+    for odd in ({}, date(2020, 1, 1), Decimal(1), b"a"):
+        for y, row in (([odd] * 5, 0), ([None, odd, odd, odd, odd], 1), ([0, 1, None, odd, 0], 3)):
+            with pytest.raises(ValueError) as caught:
+                LabelledSamples(X, y)
+            assert f"Unknown label type: {type(odd).__name__}." in str(caught.value)
+            assert f"got {odd!r} in row {row};" in str(caught.value)
+    with pytest.raises(ValueError, match=r"label type: tuple.*got \(1, 2\) in row 2;"):
+        LabelledSamples(X, [None, 1, (1, 2), 0, 1])
+
+
+def test_integers_beyond_int64_are_named():
+    with pytest.raises(ValueError, match=f"that fit int64, got {2**70} in row 1; .*as strings"):
+        LabelledSamples(X, [0, 2**70, None, 1, 0])
 
 
 def test_minus_one_is_missing_where_two_classes_remain():
@@ -278,7 +288,7 @@ def test_rounded_probabilities_pass():
     ("features", "message"),
     [
         (np.zeros(5), "Reshape your data"),
-        (np.array([["a"]]), "real numbers"),
+        (np.array([["a"]]), "expected numbers as features, got 'a' in column 0, row 0"),
         (np.ones((2, 2)) * 1j, "real numbers|omplex"),
     ],
 )

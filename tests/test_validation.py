@@ -1,3 +1,4 @@
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -191,27 +192,100 @@ def test_missing_label_is_handed_on():
         np.testing.assert_array_equal(samples.classes, [-1, 0, 1, 2])
 
 
+def refused(features):
+    """The messages by which an array or frame, and the container of it, are refused."""
+    messages = []
+    for call in (opened, LabelledSamples):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            call(features)
+        messages.append(str(caught.value))
+    return messages
+
+
 @pytest.mark.parametrize(
-    ("column", "found"),
+    ("column", "found", "row"),
     [
-        (["a", 1, 2, 3, 4, 5], "'a' in column 'u', row 0"),
-        ([1, 2, {}, 3, 4, 5], "{} in column 'u', row 2"),
-        (np.array("2020-01-01", "M8[ns]"), "Timestamp.* in column 'u', row 0"),
+        (["a", 1, 2, 3, 4, 5], "'a'", 0),
+        ([1, None, 2, {}, 4, 5], "{}", 3),
+        ([1, None, np.nan, 2, "a", "b"], "'a'", 4),
+        ([1, 2, 3, 4, 5, 10**400], "10000", 5),
+        (np.array("2020-01-01", "M8[ns]"), "Timestamp", 0),
     ],
 )
-def test_what_is_no_number_is_named(column, found):
+def test_what_is_no_number_is_named(column, found, row):
     pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame(X, columns=["v", "w"])
-    frame["u"] = column
-    with pytest.raises((TypeError, ValueError), match=f"Cleaner: expected numbers .*got {found};"):
+    frame = pd.DataFrame(X.copy(), columns=["v", "w"])
+    frame["u"] = np.array(column, dtype=object) if isinstance(column, list) else column
+    frame.loc[1, "v"] = None
+    array = frame.to_numpy(dtype=object)
+    array[1, 0] = None
+    for features, name in ((frame, "'u'"), (array, 2), (array.tolist(), 2)):
+        for message in refused(features):
+            assert f": expected numbers as features, got {found}" in message
+            assert f" in column {name}, row {row}; do encode" in message
+
+
+def test_missing_values_of_pandas_are_to_be_imputed():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X.copy(), columns=["u", "v"])
+    frame["w"] = pd.Series([1, pd.NA, 2, 3, 4, 5], dtype="Int64")
+    assert np.isnan(LabelledSamples(frame).features[1, 2])
+    with pytest.raises(ValueError, match="in 1 rows, the first 1; do impute"):
         opened(frame)
-    cells = frame.to_numpy()
-    with pytest.raises((TypeError, ValueError), match="Cleaner: .* in column 2, row"):
-        opened(cells)
+    for message in refused(frame.astype(object)):
+        assert "got <NA> in column 'w', row 1; do impute" in message
+    for message in refused(frame.assign(z=pd.Series([pd.NA, *"aabb", pd.NA], dtype=object))):
+        assert "got 'a' in column 'z', row 1; do encode" in message
+
+
+def test_a_table_of_arrow_is_named_by_position():
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"u": X[:, 0], "v": list("abcdef")})
+    for message in refused(table):
+        assert "got 'a' in column 1, row 0;" in message
+
+
+def test_names_and_width_come_before_cells():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=["u", "v"]).astype(object)
+    frame.loc[0, "u"] = None
+    cleaner = Cleaner()
+    opened(X, estimator=cleaner)
+    with pytest.raises(ValueError, match="^X has 1 features, but Cleaner is expecting 2"):
+        opened(frame.to_numpy()[:, :1], None, cleaner, reset=False, require_labels=False)
+    with pytest.raises(TypeError, match="^Feature names are only supported"):
+        opened(frame.assign(w="a").rename(columns={"v": 0}))
+
+
+def test_a_large_array_of_another_width_is_refused_without_a_copy():
+    cleaner, features = Cleaner(), np.zeros((10_000, 50))
+    opened(X, estimator=cleaner)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="X has 50 features"):
+            opened(features, None, cleaner, reset=False, require_labels=False)
+        assert tracemalloc.get_traced_memory()[1] < features.nbytes / 2
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("error")
+def test_complex_features_are_not_searched():
+    for features in (X * 1j, (X * 1j).tolist()):
+        for message in refused(features):
+            assert "omplex" in message and "in column" not in message
+
+
+def test_masked_features_are_refused():
+    features = np.ma.masked_array(X, mask=X == 7)
+    for message in refused(features):
+        assert "expected features without masked values, got one in row 3" in message
+    np.testing.assert_array_equal(opened(np.ma.masked_array(X)).features, X)
 
 
 def test_features_of_no_shape_are_refused():
-    for features in ([[1.0, 2.0]] * 5 + [[1.0]], "data.npy", [X] * 6):
+    ragged = [np.zeros((2, 3)), np.zeros((2, 4))] * 3
+    for features in ([[1.0, 2.0]] * 5 + [[1.0]], "data.npy", [X] * 6, ragged):
         with pytest.raises(ValueError, match="inhomogeneous|dim 3|convert string"):
             opened(features)
 

@@ -1,10 +1,14 @@
+import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
+from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from sklearn.model_selection import GridSearchCV
@@ -18,8 +22,8 @@ from skclean import (
     PrototypeCleaner,
     PurifiedClassifier,
     TransitionCleaner,
+    _labels,
 )
-from skclean._warnings import warn
 from skclean.datasets import load_noisy_digits
 from skclean.exceptions import LabelsDroppedWarning, NothingToSeparateWarning
 
@@ -54,6 +58,8 @@ CALLS = {
         lambda: FeatureUnion([("pca", PCA(2))]).fit_transform(LabelledSamples(X, Y)),
         LabelsDroppedWarning,
     ),
+    "labels lost in NumPy": (lambda: np.mean(LabelledSamples(X, Y)), LabelsDroppedWarning),
+    "labels lost in SciPy": (lambda: cdist(LabelledSamples(X, Y), X), LabelsDroppedWarning),
     "no convergence": (lambda: TransitionCleaner(max_iter=1).fit(X, Y), ConvergenceWarning),
 }
 
@@ -64,8 +70,8 @@ def test_warnings_point_to_the_line_that_called(case):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
-    places = {w.filename for w in caught if issubclass(w.category, category)}
-    assert places == {__file__}
+    places = {(w.filename, w.lineno) for w in caught if issubclass(w.category, category)}
+    assert places and places <= {(__file__, line) for *_, line in call.__code__.co_lines()}
 
 
 def test_an_import_that_warns_is_pointed_to(tmp_path):
@@ -80,15 +86,32 @@ def test_an_import_that_warns_is_pointed_to(tmp_path):
     assert "of_the_user.py:3: UserWarning: skclean: expected no other" in done.stderr
 
 
-def test_where_nobody_called_the_warning_points_to_itself():
-    code = compile("def call():\n    warn('x')", "inner.py", "exec")
-    names = {"warn": warn, "__name__": "skclean.inner"}
-    exec(code, names)
-    outer = {"__name__": "sklearn.outer", "call": names["call"], "warnings": warnings}
-    source = """
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    call()
+@pytest.mark.parametrize("where", ["thread", "joblib"])
+def test_where_nobody_called_the_warning_points_to_itself(where):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if where == "thread":
+            thread = threading.Thread(target=LabelledSamples, args=(X, MISSING))
+            thread.start()
+            thread.join()
+        else:
+            Parallel(2, backend="threading")(delayed(LabelledSamples)(X, MISSING) for _ in "ab")
+    assert {w.filename for w in caught} == {_labels.__file__}
+
+
+def test_in_a_process_of_joblib_the_warning_points_to_itself(tmp_path):
+    code = """
+from joblib import Parallel, delayed
+from skclean import LabelledSamples
+
+if __name__ == "__main__":
+    y = [0, 1, -1]
+    Parallel(2)(delayed(LabelledSamples)([[0.0], [1.0], [2.0]], y) for _ in range(2))
 """
-    exec(source, outer)
-    assert outer["caught"][0].filename == __file__
+    (tmp_path / "of_the_user.py").write_text(code)
+    command = [sys.executable, str(tmp_path / "of_the_user.py")]
+    root = str(Path(skclean.__file__).parents[1])
+    environment = os.environ | {"PYTHONPATH": root, "PYTHONWARNINGS": "default"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    places = [line for line in done.stderr.splitlines() if "UserWarning: LabelledSamples" in line]
+    assert places and all(line.startswith(f"{_labels.__file__}:") for line in places)

@@ -33,7 +33,7 @@ class MetaReweighter(BaseCleaner):
     anchors, so by default the labels come from both, as the product of that model's posterior and
     a power of the head's probabilities. `rule="paper"` takes the labels that IEG trains on, the
     given label and the head's guess blended by `choice_`, and `rule="posterior"` those of
-    `TransitionCleaner`, bit for bit, whatever the training finds.
+    `TransitionCleaner`, bit for bit.
 
     The noise-transition model serves the training as well, with so few trusted rows: the head
     starts from least squares on the labels of the model, and the rows of each class that it is
@@ -210,7 +210,7 @@ class MetaReweighter(BaseCleaner):
         if not all(np.isfinite(to_numpy(x)).all() for x in found.params):
             raise ValueError(
                 "MetaReweighter: expected a training that stays finite, got parameters of the head "
-                f"that do not with learning_rate={self.learning_rate}; do lower it, to 0.1 say."
+                f"that do not with learning_rate={self.learning_rate}; do lower it."
             )
         self.params_ = calibrated(found.params, self.scale_, X, labels)
         self.choice_ = np.where(trusted, 1, found.choice)

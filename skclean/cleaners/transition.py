@@ -62,6 +62,8 @@ class TransitionCleaner(EvidenceCleaner):
     ----------
     classes_ : ndarray of shape (C,)
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, only if they all were strings.
     clean_proba_ : ndarray of shape (n,)
         Posterior probability that the given label is right; NaN in rows without one.
     label_distributions_ : ndarray of shape (n, C)

@@ -254,10 +254,11 @@ def _cells_as_numbers(column, name, path):
 
 
 def _number(cell):
-    """A float; 1_000, which Python reads as 1000, is none."""
+    """A float, of true and false 1 and 0; 1_000, which Python reads as 1000, is none."""
     if "_" in (cell or ""):
         raise ValueError
-    return float(cell)
+    truth = {"true": 1.0, "false": 0.0}.get((cell or "").strip().lower())
+    return float(cell) if truth is None else truth
 
 
 def _storage(column):

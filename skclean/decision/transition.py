@@ -46,11 +46,11 @@ START_NOISE, TRIAL_ROUNDS = (2 / 3, 0.8, 0.9), 2
 #: are tried on so many rows.
 MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 18, 1 << 24, 1 << 16
 #: Up to that many rows, noise has to make the labels likelier by so many nats in all, where the
-#: classes make up these shares of the variance of the scores, and in between by a line. Groups cut
+#: classes make up these shares of the variance of the scores, and in between by lines. Groups cut
 #: out of one cloud of Gaussian scores make up less than two thirds, out of a flat one three
-#: quarters. Far above, noise is believed unless it makes the labels less likely: rows at one place
-#: with labels of several classes are what wrong labels look like, and nothing else.
-SUPPORT_ROWS, SUPPORT_SEPARATIONS, SUPPORT_NATS = 5000, (0.6, 0.8, 0.9), (4.0, 0.0, -4.0)
+#: quarters. Far above, noise is believed unless it makes the labels clearly less likely: rows at
+#: one place with labels of several classes are what wrong labels look like, and nothing else.
+SUPPORT_ROWS, SUPPORT_SEPARATIONS, SUPPORT_NATS = 5000, (2 / 3, 0.8, 0.9), (4.0, 0.0, -4.0)
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
 SUPPORT_CLASS_ROWS = 5
 

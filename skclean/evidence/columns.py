@@ -5,23 +5,30 @@ from typing import Any
 import numpy as np
 
 from skclean._array import cast_like, to_numpy
-from skclean.linalg.feature_map import LandmarkMap, landmark_map
+from skclean.linalg.feature_map import LandmarkMap, kernel_map
 
-#: Columns are of unlike scale where the widest is that many times as wide as the median one. The
-#: leading components of embeddings are not; metres beside millimetres are.
+#: Columns are of unlike scale where the widest is that many times as wide as the median one. Metres
+#: beside millimetres are, embeddings are not; principal components can be, then the labels decide.
 UNLIKE = 10.0
 #: Share of the rows at either end that do not count in the width of a column.
 _TAIL = 0.05
+#: Columns narrower than that many roundings of the widest are roundings: principal components
+#: beyond the rank have up to 121.
+_ROUNDINGS = 128
 
 
 def column_widths(Z: np.ndarray) -> np.ndarray:
     """Width of each column of Z (m, d) in which a few rows far out do not count, shape (d,).
 
     The range of nine tenths of the rows, as a standard deviation of normal data. Where so many are
-    equal, the standard deviation itself; 0 of a column that is constant.
+    equal, the standard deviation itself; 0 of a column that is constant but for rounding.
     """
-    low, high = np.quantile(Z, (_TAIL, 1 - _TAIL), axis=0)
-    return np.where(high > low, (high - low) / 3.29, Z.std(axis=0))
+    eps, Z = np.finfo(Z.dtype).eps, Z.astype(np.float64)
+    # Without interpolation: between a value that many rows share and the next one, any width is.
+    low = np.quantile(Z, _TAIL, axis=0, method="higher")
+    high = np.quantile(Z, 1 - _TAIL, axis=0, method="lower")
+    widths = np.where(high > low, (high - low) / 3.29, Z.std(axis=0))
+    return np.where(widths > _ROUNDINGS * eps * widths.max(), widths, 0.0)
 
 
 def unlike(widths: np.ndarray) -> bool:
@@ -30,28 +37,24 @@ def unlike(widths: np.ndarray) -> bool:
     return bool(len(varied)) and bool(varied[-1] > UNLIKE * varied[(len(varied) - 1) // 2])
 
 
-def evened_map(features: LandmarkMap, gamma: float, rng: Any) -> LandmarkMap | None:
-    """The map of the same landmarks with all columns of one width.
+def evened_map(landmarks: Any, gamma: float) -> LandmarkMap | None:
+    """The map of a Gaussian kernel with all columns of one width.
 
     Parameters
     ----------
-    features : LandmarkMap
+    landmarks : array of shape (m, d)
+        Rows as they are.
     gamma : float
-        Inverse squared width of the kernel, as in `landmark_map`.
-    rng : numpy.random.RandomState
+        Inverse squared width of the kernel, as in `kernel_map`.
 
     Returns
     -------
     LandmarkMap or None
         Its `scale` has shape (d,). None where no column stands out.
     """
-    widths = column_widths(to_numpy(features.landmarks).astype(np.float64))
+    widths = column_widths(to_numpy(landmarks))
     if not unlike(widths):
         return None
-    widths = cast_like(np.where(widths > 0, widths, 1.0), features.landmarks)
-    even = landmark_map(features.landmarks / widths, features.width, gamma, rng)
-    return LandmarkMap(
-        features.center + even.center * widths / features.scale,
-        even.scale * features.scale / widths,
-        even.landmarks,
-    )
+    # Columns without a width stay as negligible as they are.
+    widths = np.where(widths > 0, widths, widths.max())
+    return kernel_map(landmarks, gamma, cast_like(widths, landmarks))

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 
@@ -15,14 +14,14 @@ from skclean._blocks import map_rows
 from skclean.evidence.leave_one_out import (
     LeaveOneOutRidge,
     best_temperature,
+    log_likelihood,
+    surely_likelier,
     tempered_softmax,
 )
 from skclean.samples import LabelledSamples
 
 #: Probabilities count as at least this before their logarithm is taken.
 FLOOR = 1e-6
-#: Evidence that makes the labels likelier by more nats in all tells of them, however few rows do.
-SURE_NATS = 4.0
 
 
 @dataclass
@@ -56,22 +55,13 @@ class Evidence:
     def informative(self, given: np.ndarray) -> bool:
         """Whether the scores predict the given labels better than the labels' frequencies do.
 
-        By two standard errors of the difference of the log-likelihoods of a row, or by `SURE_NATS`
-        in all: near chance, and of rare classes, few rows make up most of the difference. At the
-        best temperature: what is sure of the true class is too sure of a noisy label.
+        By more than chance (`surely_likelier`). At the best temperature: what is sure of the true
+        class is too sure of a noisy label.
         """
-        temperature = self.fitted_temperature(given)
-
-        def log_likelihood(scores, given):
-            z = to_numpy(scores).astype(np.float64) * temperature
-            return log_softmax(z, axis=1)[np.arange(len(z)), given]
-
-        gain = map_rows(log_likelihood, self.scores, given)
+        gain = log_likelihood(self.scores, given, self.fitted_temperature(given))
         labelled = np.flatnonzero(given >= 0)
         share = np.bincount(given[labelled]) / len(labelled)
-        gain = gain[labelled] - np.log(share[given[labelled]])
-        error = gain.std() * len(gain) ** 0.5
-        return bool(gain.sum() > min(2 * error, SURE_NATS))
+        return surely_likelier(gain[labelled] - np.log(share[given[labelled]]))
 
     def fitted_temperature(self, given: np.ndarray) -> float:
         """Factor of the scores that makes the given labels likeliest."""

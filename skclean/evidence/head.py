@@ -17,7 +17,7 @@ from skclean._array import array_namespace, cast_like, take_rows, to_numpy
 from skclean._blocks import sum_blocks
 from skclean.evidence.leave_one_out import ALPHAS, best_temperature
 from skclean.linalg.feature_map import linear_map
-from skclean.linalg.least_squares import choose_alpha, fit_ridge
+from skclean.linalg.least_squares import choose_alpha, fit_ridge, spaced
 from skclean.linalg.softmax import softmax
 
 #: Times the median size of the features that one of them may have.
@@ -252,7 +252,7 @@ def least_squares_start(
     features: Any = HiddenMap(scale, params)
     ridge = fit_ridge(features, X, codes, params[-1].shape[0])
     ridge.alpha, _ = choose_alpha(ridge, X, codes, ALPHAS)
-    rows = _spaced(len(codes), max_rows)
+    rows = spaced(np.arange(len(codes)), max_rows)
     scores = ridge.leave_one_out(take_rows(X, rows), codes[rows])
     temperature = best_temperature(scores, codes[rows])
     W = to_numpy(ridge.vectors) @ (ridge.shrinkage()[:, None] * ridge.cross)
@@ -278,10 +278,6 @@ def calibrated(
     -------
     list of arrays
     """
-    rows = _spaced(len(codes), max_rows)
+    rows = spaced(np.arange(len(codes)), max_rows)
     temperature = best_temperature(forward(params, scale(take_rows(X, rows)))[0], codes[rows])
     return [*params[:-2], *(temperature * x for x in params[-2:])]
-
-
-def _spaced(n, count):
-    return np.unique(np.linspace(0, n - 1, min(n, count)).astype(np.int64))

@@ -5,36 +5,40 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from skclean._array import array_namespace, to_numpy
-from skclean._blocks import best_class, few_rows, map_rows, own_column
+from skclean._blocks import best_class, few_rows, map_rows
 from skclean._device import returned, to_device
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
 from skclean.evidence.columns import evened_map
-from skclean.linalg.feature_map import landmark_map, linear_map
-from skclean.linalg.least_squares import choose_alpha, fit_ridge
+from skclean.linalg.feature_map import draw_landmarks, kernel_map, linear_map
+from skclean.linalg.least_squares import choose_alpha, fit_ridge, spaced
 from skclean.linalg.softmax import softmax
 
 #: Regularisations that are tried, from nearly none to nearly all.
 ALPHAS = np.logspace(-3, 5, 17)
 #: The scale of the columns is chosen on at most that many rows.
 _CHOICE_ROWS = 2048
+#: Evidence that makes the labels likelier by more nats in all tells of them, however few rows do.
+SURE_NATS = 4.0
 
 
 class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
-    """Least-squares classifier with exact leave-one-out scores of its own rows.
+    """Least-squares classifier with leave-one-out scores of its own rows.
 
     Ridge regression on one-hot labels, from one pass over blocks of rows and one
     eigendecomposition. The score of a row without its own label is
-    y_i - (y_i - f_i) / (1 - h_i), f_i its fit and h_i its leverage; no model is fitted twice. Where
-    rows are more than 200 times as many as the fit's degrees of freedom, small leverages are
-    estimated, which moves a score by about a thousandth of y_i - f_i. The regularisation is that of
-    least leave-one-out squared error, and the softmax temperature of `predict_proba` that of
-    greatest leave-one-out likelihood.
+    y_i - (y_i - f_i) / (1 - h_i), f_i its fit and h_i its leverage; no model is fitted twice. Of a
+    fit to more than 256 features or landmarks, and to more than 200 times as many rows as it has
+    degrees of freedom, small leverages are estimated, which moves a score by about a thousandth of
+    y_i - f_i, and logits by `temperature_` times that. The regularisation is that of least
+    leave-one-out squared error, and the softmax temperature of `predict_proba` that of greatest
+    leave-one-out likelihood.
 
     Parameters
     ----------
@@ -167,19 +171,12 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
             )
         maps = self._maps(X)
         data = X, codes, codes if targets is None else targets, groups, weight
-        part, rows = data, _spaced(seen, _CHOICE_ROWS)
-        if groups is not None:
-            # Two groups at least.
-            rows = np.union1d(rows, seen[[groups[seen].argmin(), groups[seen].argmax()]])
-        if len(maps) > 1 and len(rows) < len(seen):
-            part = tuple(None if x is None else few_rows(x, rows) for x in data)
-        fits = [_fit_map(features, n_classes, alphas, *part) for features in maps]
-        best = int(len(maps) > 1 and not _surely_likelier(*fits, part[1], part[4]))
-        if part is not data:
-            fits[best] = _fit_map(maps[best], n_classes, alphas, *data)
-        self._ridge, self.alpha_errors_, scores, self.temperature_ = fits[best]
+        fit = _fit_likelier if len(maps) > 1 else _fit_map
+        fitted = fit(*maps, n_classes, alphas, seen, *data)
+        self._ridge, self.alpha_errors_, scores, self.temperature_ = fitted
         self.alpha_, self.loo_scores_ = self._ridge.alpha, returned(scores, given)
-        self.column_scale_ = 1 / to_numpy(maps[best].scale) if best else None
+        evened = self._ridge.features is not maps[0]
+        self.column_scale_ = 1 / to_numpy(self._ridge.features.scale) if evened else None
         return self
 
     def _maps(self, X):
@@ -187,8 +184,9 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         if self.kernel == "linear":
             return [linear_map(X)]
         rng = check_random_state(self.random_state)
-        plain = landmark_map(X, self.n_landmarks, self.gamma, rng)
-        even = evened_map(plain, self.gamma, rng) if self.kernel == "auto" else None
+        landmarks = draw_landmarks(X, self.n_landmarks, rng)
+        plain = kernel_map(landmarks, self.gamma)
+        even = evened_map(landmarks, self.gamma) if self.kernel == "auto" else None
         return [plain] if even is None else [plain, even]
 
     def loo_proba(self) -> Any:
@@ -264,7 +262,7 @@ def best_temperature(
         About that many scores are looked at, of rows evenly spaced.
     """
     rows = np.arange(len(codes)) if rows is None else rows
-    rows = _spaced(rows, max(max_size // scores.shape[1], 500))
+    rows = spaced(rows, max(max_size // scores.shape[1], 500))
     s, codes = to_numpy(few_rows(scores, rows)).astype(np.float64).T, codes[rows]
     picked = np.arange(len(codes))
 
@@ -275,30 +273,64 @@ def best_temperature(
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 7), method="bounded").x))
 
 
-def _fit_map(features, n_classes, alphas, X, codes, targets, groups, weight):
+def log_likelihood(scores: Any, codes: np.ndarray, temperature: float) -> np.ndarray:
+    """Logarithm (n,) of the probability of each row's label in softmax(temperature * scores).
+
+    Parameters
+    ----------
+    scores : array of shape (n, C)
+    codes : ndarray of shape (n,), int64
+        Of rows without a label, anything comes out.
+    temperature : float
+    """
+
+    def own(scores, codes):
+        z = to_numpy(scores).astype(np.float64) * temperature
+        return log_softmax(z, axis=1)[np.arange(len(z)), codes]
+
+    return map_rows(own, scores, codes)
+
+
+def surely_likelier(gain: np.ndarray, groups: np.ndarray | None = None) -> bool:
+    """Whether labels are likelier by more than chance.
+
+    By two standard errors, or by `SURE_NATS` in all: near chance, and of rare classes, few rows
+    make up most of the gain.
+
+    Parameters
+    ----------
+    gain : ndarray of shape (n,)
+        Log-likelihood of each label, less what it is compared with.
+    groups : ndarray of shape (n,) or None
+        Rows of one group count as one, by their mean.
+    """
+    if groups is not None:
+        _, group = np.unique(groups, return_inverse=True)
+        gain = np.bincount(group, gain) / np.bincount(group)
+    error = gain.std() * len(gain) ** 0.5
+    return bool(gain.sum() > min(2 * error, SURE_NATS))
+
+
+def _fit_map(features, n_classes, alphas, seen, X, codes, targets, groups, weight):
     """The regression on one map: itself, errors of its alphas, scores and their temperature."""
-    seen = None if weight is None else np.flatnonzero(weight > 0)
     ridge = fit_ridge(features, X, targets, n_classes, weight)
     ridge.alpha, errors = choose_alpha(ridge, X, targets, alphas, groups, weight)
     scores = ridge.leave_one_out(X, targets, groups, weight)
     return ridge, errors, scores, best_temperature(scores, codes, seen)
 
 
-def _surely_likelier(first, second, codes, weight):
-    """Whether the labels are likelier by the first fit than by the second, by two standard errors.
-
-    Where both are as likely, the labels have decided nothing.
-    """
-
-    def log_likelihood(scores, temperature):
-        proba = tempered_softmax(scores, temperature, array_namespace(scores).float64)
-        return np.log(to_numpy(own_column(proba, codes)) + 1e-300)
-
-    gain = log_likelihood(*first[2:]) - log_likelihood(*second[2:])
-    gain = gain if weight is None else gain[weight > 0]
-    return bool(gain.mean() > 2 * gain.std() / len(gain) ** 0.5)
-
-
-def _spaced(rows, count):
-    """About `count` of the rows at most, evenly spaced."""
-    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(np.int64))]
+def _fit_likelier(plain, even, n_classes, alphas, seen, *data):
+    """The regression on the second map, or on the first where labels are surely likelier by it."""
+    codes, groups = data[1], data[3]
+    rows = spaced(seen, _CHOICE_ROWS)
+    if groups is not None:
+        # Two groups at least.
+        rows = np.union1d(rows, seen[[groups[seen].argmin(), groups[seen].argmax()]])
+    whole = len(rows) == len(codes)
+    part = data if whole else [None if x is None else few_rows(x, rows) for x in data]
+    codes, groups = part[1], part[3]
+    maps, every = (plain, even), np.arange(len(codes))
+    fits = [_fit_map(features, n_classes, alphas, every, *part) for features in maps]
+    first, second = (log_likelihood(scores, codes, t) for _, _, scores, t in fits)
+    best = 0 if surely_likelier(first - second, groups) else 1
+    return fits[best] if whole else _fit_map(maps[best], n_classes, alphas, seen, *data)

@@ -11,6 +11,9 @@ from skclean._blocks import few_rows
 #: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
 #: nearer by is zero anyway, and the squares keep their precision.
 FAR = 30.0
+#: A value farther from the centre, in widths of the kernel, counts as that far: float32 holds the
+#: sum of squares of such.
+_FARTHEST = 1e15
 #: Rows whose median is a rough centre, and from how many places they come.
 CENTRE_ROWS, CENTRE_PLACES = 1024, 8
 
@@ -67,7 +70,7 @@ class LandmarkMap:
     def __call__(self, X: Any) -> Any:
         """Map rows (b, d) to (b, m)."""
         xp = array_namespace(X)
-        Z = (X - self.center) * self.scale
+        Z = xp.clip((X - self.center) * self.scale, -_FARTHEST, _FARTHEST)
         # -|z - l|^2 = [2z, -|z|^2, -1] . [l, 1, |l|^2]: one product instead of four passes.
         square = xp.sum(Z**2, axis=1)[:, None]
         nearer = FAR / xp.clip(xp.sqrt(square), FAR, None)
@@ -93,26 +96,36 @@ def linear_map(X: Any) -> LinearMap:
     return LinearMap(from_numpy(np.median(to_numpy(few), axis=0), few))
 
 
-def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMap:
-    """The map of a Gaussian kernel with rows of X as landmarks.
+def draw_landmarks(X: Any, n_landmarks: int, rng: Any) -> Any:
+    """Rows drawn from X (n, d), in its order; all rows where there are fewer.
 
     Parameters
     ----------
     X : array of shape (n, d)
     n_landmarks : int
-        Rows drawn; all rows where there are fewer.
+    rng : numpy.random.RandomState
+    """
+    return few_rows(X, np.sort(rng.permutation(X.shape[0])[:n_landmarks]))
+
+
+def kernel_map(landmarks: Any, gamma: float, widths: Any = 1.0) -> LandmarkMap:
+    """The map of a Gaussian kernel with given landmarks.
+
+    Parameters
+    ----------
+    landmarks : array of shape (m, d)
+        Rows as they are.
     gamma : float
         Inverse squared width in units of the median squared distance between landmarks:
         k(x, l) = exp(-gamma |x - l|^2 / median).
-    rng : numpy.random.RandomState
+    widths : float or array of shape (d,)
+        What columns are divided by before distances are taken.
     """
-    rows = np.sort(rng.permutation(X.shape[0])[:n_landmarks])
-    landmarks = few_rows(X, rows)
     xp = array_namespace(landmarks)
     # The median: one row far out would move the mean away from all others, to where differences of
     # float32 squares are lost.
     center = from_numpy(np.median(to_numpy(landmarks), axis=0), landmarks)
-    landmarks = landmarks - center
+    landmarks = (landmarks - center) / widths
     norm = float(xp.max(xp.abs(landmarks))) or 1.0
     landmarks = landmarks / norm
     distance = to_numpy(_distances(landmarks))
@@ -122,7 +135,7 @@ def landmark_map(X: Any, n_landmarks: int, gamma: float, rng: Any) -> LandmarkMa
     width = float(np.median(apart)) if len(apart) else 1.0
     scale = (gamma / width) ** 0.5
     far = xp.clip(xp.sqrt(xp.sum(landmarks**2, axis=1)) * (scale / FAR), 1, None)[:, None]
-    return LandmarkMap(center, scale / norm, landmarks * scale / far)
+    return LandmarkMap(center, scale / norm / widths, landmarks * scale / far)
 
 
 def whitening(features: LandmarkMap, jitter: float = 1e-5) -> Any:

@@ -22,9 +22,10 @@ from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, part_of_fi
 
 #: Candidates are compared on at most about that many rows, or rows of a class.
 _MAX_ROWS, _CLASS_ROWS = 5000, 50
-#: Noise in few rows has to make the labels likelier by that many nats in all beyond those that
-#: `TransitionCleaner` asks for.
-_SURE_NATS = 5.0
+#: Noise in few rows has to make the labels likelier by so many nats in all beyond those that
+#: `TransitionCleaner` asks for, where the classes make up these shares of the variance of the
+#: scores, and in between by a line.
+_SURE_SEPARATIONS, _SURE_NATS = (0.85, 0.9), (5.0, 0.0)
 #: Where the classes make up less than that share, noise in fewer rows a class has to make the
 #: labels likelier by so many nats: what depends on the row alone would pass for noise.
 _WEAK_SEPARATION, _WEAK_CLASS_ROWS, _WEAK_NATS = 0.5, 300, 100.0
@@ -72,8 +73,10 @@ class AutoPurifier(BaseCleaner):
         one. Where candidates without ``log_likelihood_`` meet fewer than 20 trusted rows, the first
         of all is taken.
     threshold : float in [0, 1], "f1" or None, default=None
-        That of every candidate that has one ("f1": those of `TransitionCleaner`); None leaves each
-        its own, 0.5 in the default ones. It has no part in the choice.
+        That of every candidate that has one, by the candidate's own meaning; None leaves each its
+        own, 0.5 in the default ones. "f1" is for the default candidates and for
+        `TransitionCleaner`; others refuse it. It has no part in which candidate is chosen, but
+        labels of which too few would be mended by it are left alone, whatever it is.
     min_gain : float in [0, 1], default=0.01
         Share of the labels whose mending is worth it.
     cv : int, default=3
@@ -94,6 +97,8 @@ class AutoPurifier(BaseCleaner):
         Names of the features, only if they all were strings.
     purifier_ : cleaner
         The one chosen, fitted to all rows.
+    threshold_ : float or None
+        The threshold in use; None where labels are left alone, or `purifier_` has none.
     choice_ : str
         Its name.
     left_alone_ : bool
@@ -190,6 +195,7 @@ class AutoPurifier(BaseCleaner):
         self.left_alone_ = bool(
             not self.informative_ or self._doubtful or self.expected_gain_ < self.min_gain
         )
+        self.threshold_ = None if self.left_alone_ else getattr(self.purifier_, "threshold_", None)
         self.transition_matrix_ = getattr(self.purifier_, "transition_matrix_", None)
         if self.transition_matrix_ is None:
             self.transition_matrix_ = soft_transition(samples.given, purified.proba)
@@ -260,11 +266,11 @@ class AutoPurifier(BaseCleaner):
     def _verdict(self):
         if not self.informative_:
             return "The labels are left alone: the features do not predict them."
-        if self._doubtful:
-            return "The labels are left alone: so few rows may as well be without wrong labels."
-        if self.left_alone_:
+        if self.expected_gain_ < self.min_gain:
             least = f"{100 * self.min_gain:g} %"
             return f"The labels are left alone: fewer than {least} would be mended."
+        if self._doubtful:
+            return "The labels are left alone: so few rows may as well be without wrong labels."
         return f"About {100 * self.expected_gain_:.1f} % of the labels are mended."
 
     def _leave_alone(self, samples: Any) -> Any:
@@ -332,7 +338,7 @@ def _doubtful(purifier, samples):
         return support < needed
     if separation < _WEAK_SEPARATION and few and trusted.sum() < _MIN_TRUSTED:
         return support < _WEAK_NATS
-    return support < needed + _SURE_NATS
+    return support < needed + np.interp(separation, _SURE_SEPARATIONS, _SURE_NATS)
 
 
 def _expected_gain(samples):

@@ -280,7 +280,18 @@ def test_every_cleaner(run, noisy, cleaner):
         text = open("p.csv").read()
         assert text != open("o.csv").read()
     if cleaner in ("auto", "lsmp", "transition"):
-        run("purify", "d.npz", "-c", cleaner, "--threshold", "f1", "--out", "q.csv")
+        chosen = ("-c", cleaner, "--threshold", "f1")
+        run("purify", "d.npz", *chosen, "--out", "q.csv", "--report", "r.html")
+
+
+def test_columns_of_true_and_false_are_features(run, noisy):
+    columns = {f"e{i}": x.astype(float) for i, x in enumerate(noisy.X.T)} | {"member": noisy.X[:, 0] > 0}
+    table = pa.table(columns | {"label": noisy.y})
+    arrow_csv.write_csv(table, "d.csv")
+    pq.write_table(table, "d.parquet")
+    args = ("-l", "label", "-f", "e*,member", *FAST, "--json")
+    found = [run("audit", name, *args).json for name in ("d.csv", "d.parquet")]
+    assert found[0]["n_wrong"] == pytest.approx(found[1]["n_wrong"])
 
 
 def test_a_ranking_speaks_of_scores(run, noisy):

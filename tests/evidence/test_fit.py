@@ -7,6 +7,7 @@ from sklearn.svm import LinearSVC
 
 from skclean._array import array_namespace, to_numpy
 from skclean.evidence import Evidence, LeaveOneOutRidge, fit_evidence
+from skclean.evidence.leave_one_out import surely_likelier
 from skclean.samples import LabelledSamples
 
 X, Y = load_iris(return_X_y=True)
@@ -150,6 +151,15 @@ def test_informative_by_its_definition():
         expected = gain.mean() > 2 * gain.std() / rows.sum() ** 0.5 or gain.sum() > 4
         assert Evidence(scores, 1.0, None, "", raw=True).informative(given) == expected
     assert by_error == by_nats == {False, True}
+
+
+def test_a_few_rows_that_all_gain_are_informative():
+    scores = np.array([[1.0, -1.0], [-1.0, 1.0]] * 2)
+    assert Evidence(scores, 1.0, None, "", raw=True).informative(np.array([0, 1, 0, 1]))
+    gain = np.array([0.2, 0.3, 0.4, 0.3])
+    assert surely_likelier(gain) and not surely_likelier(gain - 0.3)
+    assert not surely_likelier(np.repeat([-1.0, 1.5], 20), np.repeat([0, 1], 20))
+    assert surely_likelier(np.array([-30.0, 35.0]))
 
 
 def test_few_rows_of_a_rare_class_are_informative():

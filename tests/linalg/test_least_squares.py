@@ -5,7 +5,7 @@ from scipy.linalg import solve
 from skclean import _blocks
 from skclean._array import array_namespace
 from skclean.linalg import least_squares
-from skclean.linalg.feature_map import FAR, LinearMap, landmark_map, linear_map
+from skclean.linalg.feature_map import FAR, LinearMap, draw_landmarks, kernel_map, linear_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
 
 ALPHAS = np.logspace(-3, 3, 7)
@@ -117,13 +117,28 @@ def test_estimated_leverages_of_many_rows(heavy, xp, rng, monkeypatch):
         weight[::50] = 30
     ridge = fit_ridge(linear_map(xp.asarray(X)), xp.asarray(X), codes, 3, weight)
     ridge.alpha = 300
-    estimated = np.asarray(ridge.leave_one_out(xp.asarray(X), codes, weight=weight))
+    estimated = xp.to_numpy(ridge.leave_one_out(xp.asarray(X), codes, weight=weight))
     monkeypatch.setattr(least_squares, "_SMALL", 0)
-    exact = np.asarray(ridge.leave_one_out(xp.asarray(X), codes, weight=weight))
+    exact = xp.to_numpy(ridge.leave_one_out(xp.asarray(X), codes, weight=weight))
     difference = np.abs(estimated - exact).max(axis=1)
     assert difference[::50].max() < 1e-12
     assert 0 < np.median(difference) < 1e-3
     assert difference.max() < 0.01
+    # s = y - (y - f) / (1 - h); the estimate of h - 1 / n has a standard deviation of 18 %.
+    y, near = codes == 0, np.arange(3000) % 50 > 0
+    residual = y - xp.to_numpy(ridge.predict(xp.asarray(X)))[:, 0]
+    h, other = (1 - residual / (y - s[:, 0]) - 1 / weight.sum() for s in (exact, estimated))
+    assert np.std((other / h)[near]) == pytest.approx((2 / 64) ** 0.5, rel=0.1)
+
+
+def test_signs_of_eigenvectors_do_not_matter_to_estimated_leverages(xp, rng):
+    X, codes = problem(rng, n=3000, d=300)
+    ridge = linear(xp.asarray(X), codes, 300)
+    expected = xp.to_numpy(ridge.leave_one_out(xp.asarray(X), codes))
+    signs = rng.choice([-1.0, 1.0], 300)
+    ridge.vectors, ridge.cross = ridge.vectors * xp.asarray(signs), ridge.cross * signs[:, None]
+    found = xp.to_numpy(ridge.leave_one_out(xp.asarray(X), codes))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_the_centre_changes_nothing(rng):
@@ -163,7 +178,7 @@ def test_prediction_is_ridge_regression_with_an_intercept(rng):
 
 def test_kernel_map(rng):
     X, _ = problem(rng)
-    features = landmark_map(X, 15, 0.7, np.random.RandomState(0))
+    features = kernel_map(draw_landmarks(X, 15, np.random.RandomState(0)), 0.7)
     L = np.asarray(features.landmarks, dtype=np.float64)
     distance = ((L[:, None] - L) ** 2).sum(axis=2)
     # In the features, the median squared distance of landmarks is gamma.
@@ -179,7 +194,7 @@ def test_kernel_map(rng):
 @pytest.mark.parametrize("n_landmarks", [12, 100])
 def test_leave_one_out_in_the_kernel(n_landmarks, rng):
     X, codes = problem(rng)
-    features = landmark_map(X, n_landmarks, 0.7, np.random.RandomState(0))
+    features = kernel_map(draw_landmarks(X, n_landmarks, np.random.RandomState(0)), 0.7)
     ridge = fit_ridge(features, X, codes, 3)
     groups = np.arange(40) // 2
     phi = explicit_features(features, X)
@@ -233,7 +248,9 @@ def test_every_library(xp, kernel, dtype, rng):
 
     def run(X):
         rng = np.random.RandomState(0)
-        features = linear_map(X) if kernel == "linear" else landmark_map(X, 30, 0.7, rng)
+        features = (
+            linear_map(X) if kernel == "linear" else kernel_map(draw_landmarks(X, 30, rng), 0.7)
+        )
         ridge = fit_ridge(features, X, codes, 3)
         ridge.alpha, _ = choose_alpha(ridge, X, codes, ALPHAS, groups)
         found = ridge.leave_one_out(X, codes), ridge.leave_one_out(X, codes, groups)
@@ -276,14 +293,16 @@ def test_one_row_far_out_hurts_no_other(factor, dtype, rng):
     X = (X + 3 * np.eye(3, 5)[codes]).astype(dtype)
 
     def accuracy(X):
-        ridge = fit_ridge(landmark_map(X, 120, 0.7, np.random.RandomState(0)), X, codes, 3)
+        ridge = fit_ridge(
+            kernel_map(draw_landmarks(X, 120, np.random.RandomState(0)), 0.7), X, codes, 3
+        )
         return np.mean(ridge.leave_one_out(X, codes)[1:].argmax(axis=1) == codes[1:])
 
     before = accuracy(X)
     assert before > 0.95
     X[0] *= factor
     assert accuracy(X) > before - 0.03
-    features = landmark_map(X, 120, 0.7, np.random.RandomState(0))
+    features = kernel_map(draw_landmarks(X, 120, np.random.RandomState(0)), 0.7)
     assert np.all(np.linalg.norm(features.landmarks, axis=1) < FAR * 1.001)
     assert features(X).max() < 1.01
 
@@ -303,7 +322,9 @@ def test_degenerate_features(case, kernel, rng):
     elif case == "few rows":
         X, codes = X[:3], np.array([0, 1, 2])
     features = (
-        linear_map(X) if kernel == "linear" else landmark_map(X, 99, 0.7, np.random.RandomState(0))
+        linear_map(X)
+        if kernel == "linear"
+        else kernel_map(draw_landmarks(X, 99, np.random.RandomState(0)), 0.7)
     )
     ridge = fit_ridge(features, X, codes, 3)
     ridge.alpha, errors = choose_alpha(ridge, X, codes, ALPHAS)

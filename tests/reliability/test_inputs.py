@@ -16,6 +16,7 @@ X = np.round(4 * (3 * np.eye(3, 4)[TRUTH] + RNG.standard_normal((N, 4)))) / 4
 CODES = np.where(RNG.random(N) < 0.2, (TRUTH + 1) % 3, TRUTH)
 NAMES = np.array(["ant", "bee", "cat"])[CODES]
 MISSING = np.arange(N) % 10 == 0
+LEVELS = ["cat", "bee", "ant"]
 INDEX = RNG.permutation(N) * 7 + 3
 
 
@@ -52,9 +53,10 @@ LABELS = {
     "object": lambda: NAMES.astype(object),
     "read-only": lambda: read_only(NAMES),
     "series": lambda: series(NAMES),
-    "categories, one unused": lambda: series(NAMES).astype(pd().CategoricalDtype([*"z", *LEVELS])),
+    "categories, one unused": lambda: (
+        series(NAMES).astype("category").cat.set_categories(["z", *LEVELS])
+    ),
 }
-LEVELS = ["cat", "bee", "ant"]
 LABELS_WITH_MISSING = {
     "None": lambda: with_missing(NAMES),
     "NaN": lambda: with_missing(NAMES, np.nan),
@@ -68,16 +70,14 @@ LABELS_WITH_MISSING = {
 }
 
 
-def pd():
-    return pytest.importorskip("pandas")
-
-
 def frame():
-    return pd().DataFrame(X, columns=list("abcd"), index=INDEX)
+    pd = pytest.importorskip("pandas")
+    return pd.DataFrame(X, columns=list("abcd"), index=INDEX)
 
 
 def series(labels):
-    return pd().Series(labels, index=INDEX)
+    pd = pytest.importorskip("pandas")
+    return pd.Series(labels, index=INDEX)
 
 
 def arrow_strings(labels):
