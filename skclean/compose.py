@@ -122,8 +122,9 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
                 return self.transformer_.transform(X)
             # The transformer has seen no names; the next step has, and is to see them again.
             found = self.transform(LabelledSamples(X))
-            named = {"columns": found.feature_names, "index": found.index}
-            return found.features if found.feature_names is None else type(X)(found.features, **named)
+            if found.feature_names is None:
+                return found.features
+            return type(X)(found.features, columns=found.feature_names, index=found.index)
         check_names(self, X.feature_names, reset=False)
         features = self.transformer_.transform(X.features)
         names = self._names_out(features.shape[1]) if hasattr(self, "feature_names_in_") else None

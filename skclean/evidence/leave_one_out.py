@@ -16,7 +16,7 @@ from skclean._blocks import best_class, few_rows, map_rows
 from skclean._device import returned, to_device
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
 from skclean.evidence.columns import evened_map
-from skclean.linalg.feature_map import draw_landmarks, kernel_map, linear_map
+from skclean.linalg.feature_map import draw_landmarks, kernel_map, spanned_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge, spaced
 from skclean.linalg.softmax import softmax
 
@@ -182,7 +182,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
     def _maps(self, X):
         """The map to the features of the regression, and another to choose from or not."""
         if self.kernel == "linear":
-            return [linear_map(X)]
+            return [spanned_map(X)]
         rng = check_random_state(self.random_state)
         landmarks = draw_landmarks(X, self.n_landmarks, rng)
         plain = kernel_map(landmarks, self.gamma)

@@ -20,23 +20,27 @@ CENTRE_ROWS, CENTRE_PLACES = 1024, 8
 
 @dataclass
 class LinearMap:
-    """phi(x) = x - center, the features of a linear kernel.
+    """phi(x) = x - center, the features of a linear kernel, or their part in a subspace.
 
     Attributes
     ----------
     center : array of shape (d,)
+    basis : array of shape (d, r) or None
+        Orthonormal; phi(x) are then coordinates by it.
     """
 
     center: Any
+    basis: Any = None
 
     def __call__(self, X: Any) -> Any:
-        """Map rows (b, d) to (b, d)."""
-        return X - self.center
+        """Map rows (b, d) to (b, d), or (b, r)."""
+        away = X - self.center
+        return away if self.basis is None else array_namespace(X).matmul(away, self.basis)
 
     @property
     def width(self) -> int:
         """Number of features that the map gives."""
-        return self.center.shape[0]
+        return self.center.shape[0] if self.basis is None else self.basis.shape[1]
 
 
 @dataclass
@@ -94,6 +98,18 @@ def linear_map(X: Any) -> LinearMap:
     rows = np.unique(starts[:, None] + np.arange(min(size, n)))
     few = few_rows(X, rows)
     return LinearMap(from_numpy(np.median(to_numpy(few), axis=0), few))
+
+
+def spanned_map(X: Any) -> LinearMap:
+    """The `linear_map` of X (n, d), where n < d in the space that its rows span.
+
+    Regularised least squares on its features is the same, at the cost of n features.
+    """
+    features, (n, d) = linear_map(X), X.shape
+    if n >= d:
+        return features
+    rows = features(few_rows(X, slice(0, n)))
+    return LinearMap(features.center, array_namespace(rows).linalg.qr(rows.T).Q)
 
 
 def draw_landmarks(X: Any, n_landmarks: int, rng: Any) -> Any:

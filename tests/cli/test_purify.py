@@ -285,7 +285,9 @@ def test_every_cleaner(run, noisy, cleaner):
 
 
 def test_columns_of_true_and_false_are_features(run, noisy):
-    columns = {f"e{i}": x.astype(float) for i, x in enumerate(noisy.X.T)} | {"member": noisy.X[:, 0] > 0}
+    columns = {f"e{i}": x.astype(float) for i, x in enumerate(noisy.X.T)} | {
+        "member": noisy.X[:, 0] > 0
+    }
     table = pa.table(columns | {"label": noisy.y})
     arrow_csv.write_csv(table, "d.csv")
     pq.write_table(table, "d.parquet")

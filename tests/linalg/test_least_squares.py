@@ -5,7 +5,14 @@ from scipy.linalg import solve
 from skclean import _blocks
 from skclean._array import array_namespace
 from skclean.linalg import least_squares
-from skclean.linalg.feature_map import FAR, LinearMap, draw_landmarks, kernel_map, linear_map
+from skclean.linalg.feature_map import (
+    FAR,
+    LinearMap,
+    draw_landmarks,
+    kernel_map,
+    linear_map,
+    spanned_map,
+)
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
 
 ALPHAS = np.logspace(-3, 3, 7)
@@ -139,6 +146,17 @@ def test_signs_of_eigenvectors_do_not_matter_to_estimated_leverages(xp, rng):
     ridge.vectors, ridge.cross = ridge.vectors * xp.asarray(signs), ridge.cross * signs[:, None]
     found = xp.to_numpy(ridge.leave_one_out(xp.asarray(X), codes))
     np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_more_features_than_rows_are_as_many_as_rows(xp, rng):
+    X, codes = problem(rng, n=30, d=80)
+    X[0] *= 1e6
+    X, new = (xp.asarray(x) for x in (X, X[:9] + rng.standard_normal((9, 80))))
+    spanned, plain = (fit_ridge(features(X), X, codes, 3) for features in (spanned_map, linear_map))
+    assert spanned.features.width == 30
+    for scores in (lambda ridge: ridge.predict(new), lambda ridge: ridge.leave_one_out(X, codes)):
+        found, expected = (xp.to_numpy(scores(ridge)) for ridge in (spanned, plain))
+        np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
 def test_the_centre_changes_nothing(rng):
