@@ -8,7 +8,6 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from skclean._array import array_namespace, to_numpy
@@ -138,8 +137,6 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
             If features or labels are not as they must be, or an alpha is not positive.
         """
         self._validate_params()
-        if y is not None:
-            check_classification_targets(y)
         samples = open_samples(
             X, y, estimator=self, missing_label=None, reset=True, require_labels=True
         )

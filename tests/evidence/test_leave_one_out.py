@@ -145,5 +145,8 @@ def test_wrong_parameters(parameters, message):
 
 def test_missing_labels_are_refused():
     X, y = load_iris(return_X_y=True)
-    with pytest.raises(ValueError, match="leave those rows out, or use a cleaner"):
-        LeaveOneOutRidge().fit(LabelledSamples(X, [None, *y[1:]]), None)
+    named = np.array(["a", "b", "c"], dtype=object)[y]
+    cases = (LabelledSamples(X, [None, *y[1:]]), None), (X, [None, *y[1:]]), (X, [None, *named[1:]])
+    for case in cases:
+        with pytest.raises(ValueError, match="leave those rows out, or use a cleaner"):
+            LeaveOneOutRidge().fit(*case)
