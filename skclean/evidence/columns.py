@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from skclean._array import cast_like, to_numpy
-from skclean.linalg.feature_map import LandmarkMap, kernel_map
 
 #: Columns are of unlike scale where the widest is that many times as wide as the median one. Metres
 #: beside millimetres are, embeddings are not; principal components can be, then the labels decide.
@@ -37,24 +36,15 @@ def unlike(widths: np.ndarray) -> bool:
     return bool(len(varied)) and bool(varied[-1] > UNLIKE * varied[(len(varied) - 1) // 2])
 
 
-def evened_map(landmarks: Any, gamma: float) -> LandmarkMap | None:
-    """The map of a Gaussian kernel with all columns of one width.
-
-    Parameters
-    ----------
-    landmarks : array of shape (m, d)
-        Rows as they are.
-    gamma : float
-        Inverse squared width of the kernel, as in `kernel_map`.
+def even_widths(rows: Any) -> Any:
+    """What brings the columns of rows (r, d) to one width, where some stand out; None elsewhere.
 
     Returns
     -------
-    LandmarkMap or None
-        Its `scale` has shape (d,). None where no column stands out.
+    array of shape (d,) or None
     """
-    widths = column_widths(to_numpy(landmarks))
+    widths = column_widths(to_numpy(rows))
     if not unlike(widths):
         return None
     # Columns without a width stay as negligible as they are.
-    widths = np.where(widths > 0, widths, widths.max())
-    return kernel_map(landmarks, gamma, cast_like(widths, landmarks))
+    return cast_like(np.where(widths > 0, widths, widths.max()), rows)

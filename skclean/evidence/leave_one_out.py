@@ -14,13 +14,15 @@ from skclean._array import array_namespace, to_numpy
 from skclean._blocks import best_class, few_rows, map_rows
 from skclean._device import returned, to_device
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
-from skclean.evidence.columns import evened_map
-from skclean.linalg.feature_map import draw_landmarks, kernel_map, spanned_map
+from skclean.evidence.columns import even_widths
+from skclean.linalg.feature_map import draw_rows, kernel_map, spanned_map, spread_landmarks
 from skclean.linalg.least_squares import choose_alpha, fit_ridge, spaced
 from skclean.linalg.softmax import softmax
 
 #: Regularisations that are tried, from nearly none to nearly all.
 ALPHAS = np.logspace(-3, 5, 17)
+#: Landmarks are the means of that many times as many rows.
+_LANDMARK_ROWS = 4
 #: The scale of the columns is chosen on at most that many rows.
 _CHOICE_ROWS = 2048
 #: Evidence that makes the labels likelier by more nats in all tells of them, however few rows do.
@@ -46,8 +48,10 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         modes; "linear" on the features themselves, which is several times faster. "auto" is "rbf",
         and brings columns to one scale where they are not in like units: where the widest is more
         than ten times as wide as the median one, unless the labels are surely likelier without.
-    n_landmarks : int, default=1024
-        Rows drawn as landmarks of the kernel.
+    n_landmarks : int, default=768
+        Landmarks of the kernel: means of neighbouring rows, of four times as many rows drawn; the
+        rows themselves where there are no more. More tell more of many rows, at a cost that grows
+        with their square.
     gamma : float, default=0.7
         Width of the kernel: ``exp(-gamma |x - l|^2 / m)``, m the median squared
         distance of landmarks.
@@ -55,7 +59,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         Regularisations to choose from, for features scaled to rows of unit mean square; None tries
         17 from 1e-3 to 1e5.
     random_state : int or RandomState instance, default=0
-        Draws the landmarks. A fixed seed by default, so that the same data give the same verdict
+        Draws the rows. A fixed seed by default, so that the same data give the same verdict
         and the global generator stays untouched.
     device : {"cpu", "cuda"} or None, default=None
         Where the work is done. None: where the features are. "cuda" takes NumPy features to the
@@ -102,7 +106,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         self,
         kernel="auto",
         *,
-        n_landmarks=1024,
+        n_landmarks=768,
         gamma=0.7,
         alphas=None,
         random_state=0,
@@ -181,10 +185,13 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         if self.kernel == "linear":
             return [spanned_map(X)]
         rng = check_random_state(self.random_state)
-        landmarks = draw_landmarks(X, self.n_landmarks, rng)
-        plain = kernel_map(landmarks, self.gamma)
-        even = evened_map(landmarks, self.gamma) if self.kernel == "auto" else None
-        return [plain] if even is None else [plain, even]
+        rows = draw_rows(X, _LANDMARK_ROWS * self.n_landmarks, rng)
+        even = even_widths(rows) if self.kernel == "auto" else None
+        scales = [1.0] if even is None else [1.0, even]
+        return [
+            kernel_map(spread_landmarks(rows, self.n_landmarks, rng, by), self.gamma, by)
+            for by in scales
+        ]
 
     def loo_proba(self) -> Any:
         """Leave-one-out class probabilities of the rows of the fit, shape (n, C), float64."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from skclean._array import array_namespace, from_numpy, to_numpy
-from skclean._blocks import few_rows
+from skclean._blocks import few_rows, map_rows
 
 #: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
 #: nearer by is zero anyway, and the squares keep their precision.
@@ -16,6 +16,8 @@ FAR = 30.0
 _FARTHEST = 1e15
 #: Rows whose median is a rough centre, and from how many places they come.
 CENTRE_ROWS, CENTRE_PLACES = 1024, 8
+#: Rounds of Lloyd's algorithm; more hardly matter.
+_ROUNDS = 2
 
 
 @dataclass
@@ -112,16 +114,52 @@ def spanned_map(X: Any) -> LinearMap:
     return LinearMap(features.center, array_namespace(rows).linalg.qr(rows.T).Q)
 
 
-def draw_landmarks(X: Any, n_landmarks: int, rng: Any) -> Any:
+def draw_rows(X: Any, count: int, rng: Any) -> Any:
     """Rows drawn from X (n, d), in its order; all rows where there are fewer.
 
     Parameters
     ----------
     X : array of shape (n, d)
-    n_landmarks : int
+    count : int
     rng : numpy.random.RandomState
     """
-    return few_rows(X, np.sort(rng.permutation(X.shape[0])[:n_landmarks]))
+    return few_rows(X, np.sort(rng.permutation(X.shape[0])[:count]))
+
+
+def spread_landmarks(rows: Any, n_landmarks: int, rng: Any, widths: Any = 1.0) -> Any:
+    """Means of rows near one another: two rounds of k-means, begun from some of the rows.
+
+    They stand for the rows better than as many of the rows themselves. On the host, as the rows
+    are few, and so that a near tie falls alike for every kind of array.
+
+    Parameters
+    ----------
+    rows : array of shape (r, d)
+    n_landmarks : int
+    rng : numpy.random.RandomState
+    widths : float or array of shape (d,)
+        What columns are divided by before distances are taken.
+
+    Returns
+    -------
+    array of shape (min(r, n_landmarks), d)
+        The rows themselves where there are no more than landmarks.
+    """
+    if rows.shape[0] <= n_landmarks:
+        return rows
+    held = to_numpy(rows)
+    center, unit = np.median(held, axis=0), to_numpy(widths).astype(held.dtype)
+    Z = held - center
+    Z /= unit
+    norm = np.abs(Z).max() or 1.0
+    Z /= norm
+    means = Z[np.sort(rng.permutation(len(Z))[:n_landmarks])]
+    for _ in range(_ROUNDS):
+        nearest = _nearest(Z, means)
+        order = np.argsort(nearest, kind="stable")
+        found, first, counts = np.unique(nearest[order], return_index=True, return_counts=True)
+        means[found] = np.add.reduceat(Z[order], first, axis=0) / counts[:, None]
+    return from_numpy(means * norm * unit + center, rows)
 
 
 def kernel_map(landmarks: Any, gamma: float, widths: Any = 1.0) -> LandmarkMap:
@@ -161,6 +199,12 @@ def whitening(features: LandmarkMap, jitter: float = 1e-5) -> Any:
     K = xp.exp(-_distances(xp.astype(features.landmarks, xp.float64)))
     eye = from_numpy(np.eye(K.shape[0]), K)
     return xp.linalg.inv(xp.linalg.cholesky(K + jitter * eye)).T
+
+
+def _nearest(Z, means):
+    """The nearest of the means (m, d) to each of the rows Z (r, d), shape (r,)."""
+    doubled, square = 2 * means.T, np.sum(means**2, axis=1)
+    return map_rows(lambda z: np.argmax(z @ doubled - square, axis=1), Z, width=len(means))
 
 
 def _distances(L):

@@ -11,7 +11,7 @@ from skclean.decision.meta_gradient import (
     play,
     validation_gradient,
 )
-from skclean.linalg.feature_map import draw_landmarks, kernel_map, linear_map
+from skclean.linalg.feature_map import draw_rows, kernel_map, linear_map
 from skclean.linalg.least_squares import fit_ridge
 from skclean.linalg.optim import batches
 
@@ -37,7 +37,7 @@ def problem(seed=0, n=40, d=5, m=7, n_classes=3, dtype=np.float64):
 def fitted(X, given, noisy, xp=None, kernel="linear", n_classes=3):
     X = X if xp is None else xp.asarray(X)
     rng = np.random.RandomState(0)
-    features = linear_map(X) if kernel == "linear" else kernel_map(draw_landmarks(X, 12, rng), 0.7)
+    features = linear_map(X) if kernel == "linear" else kernel_map(draw_rows(X, 12, rng), 0.7)
     ridge = fit_ridge(features, X, given, n_classes, noisy.astype(float))
     ridge.alpha = 0.7
     return ridge

@@ -8,7 +8,8 @@ from sklearn.decomposition import PCA
 
 from skclean import LabelledSamples, TransitionCleaner, load, save
 from skclean.evidence import LeaveOneOutRidge, leave_one_out
-from skclean.evidence.columns import column_widths, evened_map, unlike
+from skclean.evidence.columns import column_widths, even_widths, unlike
+from skclean.linalg.feature_map import kernel_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
 
 UNITS = np.array([1e3, 1.0, 0.02, 1.0])
@@ -92,12 +93,12 @@ def test_columns_of_unlike_scale(widths, expected):
 
 def test_the_map_is_that_of_columns_divided_by_their_widths():
     X = load_iris().data[::3] * UNITS
-    features = evened_map(X, 0.7)
+    features = kernel_map(X, 0.7, even_widths(X))
     Z = X / column_widths(X)
     square = np.sum((Z[:, None] - Z) ** 2, axis=2)
     expected = np.exp(-0.7 * square / np.median(square[square > 1e-6]))
     np.testing.assert_allclose(features(X), expected, atol=1e-9)
-    assert evened_map(X / UNITS, 0.7) is None
+    assert even_widths(X / UNITS) is None
 
 
 def test_units_of_columns_do_not_matter(rng):

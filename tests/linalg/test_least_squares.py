@@ -8,7 +8,7 @@ from skclean.linalg import least_squares
 from skclean.linalg.feature_map import (
     FAR,
     LinearMap,
-    draw_landmarks,
+    draw_rows,
     kernel_map,
     linear_map,
     spanned_map,
@@ -196,7 +196,7 @@ def test_prediction_is_ridge_regression_with_an_intercept(rng):
 
 def test_kernel_map(rng):
     X, _ = problem(rng)
-    features = kernel_map(draw_landmarks(X, 15, np.random.RandomState(0)), 0.7)
+    features = kernel_map(draw_rows(X, 15, np.random.RandomState(0)), 0.7)
     L = np.asarray(features.landmarks, dtype=np.float64)
     distance = ((L[:, None] - L) ** 2).sum(axis=2)
     # In the features, the median squared distance of landmarks is gamma.
@@ -212,7 +212,7 @@ def test_kernel_map(rng):
 @pytest.mark.parametrize("n_landmarks", [12, 100])
 def test_leave_one_out_in_the_kernel(n_landmarks, rng):
     X, codes = problem(rng)
-    features = kernel_map(draw_landmarks(X, n_landmarks, np.random.RandomState(0)), 0.7)
+    features = kernel_map(draw_rows(X, n_landmarks, np.random.RandomState(0)), 0.7)
     ridge = fit_ridge(features, X, codes, 3)
     groups = np.arange(40) // 2
     phi = explicit_features(features, X)
@@ -266,9 +266,7 @@ def test_every_library(xp, kernel, dtype, rng):
 
     def run(X):
         rng = np.random.RandomState(0)
-        features = (
-            linear_map(X) if kernel == "linear" else kernel_map(draw_landmarks(X, 30, rng), 0.7)
-        )
+        features = linear_map(X) if kernel == "linear" else kernel_map(draw_rows(X, 30, rng), 0.7)
         ridge = fit_ridge(features, X, codes, 3)
         ridge.alpha, _ = choose_alpha(ridge, X, codes, ALPHAS, groups)
         found = ridge.leave_one_out(X, codes), ridge.leave_one_out(X, codes, groups)
@@ -311,16 +309,14 @@ def test_one_row_far_out_hurts_no_other(factor, dtype, rng):
     X = (X + 3 * np.eye(3, 5)[codes]).astype(dtype)
 
     def accuracy(X):
-        ridge = fit_ridge(
-            kernel_map(draw_landmarks(X, 120, np.random.RandomState(0)), 0.7), X, codes, 3
-        )
+        ridge = fit_ridge(kernel_map(draw_rows(X, 120, np.random.RandomState(0)), 0.7), X, codes, 3)
         return np.mean(ridge.leave_one_out(X, codes)[1:].argmax(axis=1) == codes[1:])
 
     before = accuracy(X)
     assert before > 0.95
     X[0] *= factor
     assert accuracy(X) > before - 0.03
-    features = kernel_map(draw_landmarks(X, 120, np.random.RandomState(0)), 0.7)
+    features = kernel_map(draw_rows(X, 120, np.random.RandomState(0)), 0.7)
     assert np.all(np.linalg.norm(features.landmarks, axis=1) < FAR * 1.001)
     assert features(X).max() < 1.01
 
@@ -342,7 +338,7 @@ def test_degenerate_features(case, kernel, rng):
     features = (
         linear_map(X)
         if kernel == "linear"
-        else kernel_map(draw_landmarks(X, 99, np.random.RandomState(0)), 0.7)
+        else kernel_map(draw_rows(X, 99, np.random.RandomState(0)), 0.7)
     )
     ridge = fit_ridge(features, X, codes, 3)
     ridge.alpha, errors = choose_alpha(ridge, X, codes, ALPHAS)
