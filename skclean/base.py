@@ -231,12 +231,17 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         host, samples = samples.features, self._on_device(samples)
         purified = self._learn(samples, groups)
         self._read = _readable_rows(samples)
-        features, index = samples.features, purified
+        features, read = samples.features, purified
         if self._read is not None:
-            features, index = take_rows(features, self._read), purified[self._read]
-        self._rows = RowIndex(features, _outcomes(index), index.given)
+            features, read = take_rows(features, self._read), purified[self._read]
+        known = X._known_rows if isinstance(X, LabelledSamples) else None
+        if known is not None and known.is_of(features, read.given):
+            self._rows = known.with_outcome(_outcomes(read))
+        else:
+            self._rows = RowIndex(features, _outcomes(read), read.given)
         self._share_index()
-        return purified._replace(features=host)
+        purified = purified._replace(features=host)
+        return purified if self._read is not None else purified._with_known_rows(self._rows)
 
     def _fit_inside(self, samples, groups):
         """`fit_transform` of rows that a cleaner around this one has opened, and will index."""

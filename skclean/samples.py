@@ -100,7 +100,8 @@ class LabelledSamples(Frames):
     LabelledSamples(3 rows, 1 features, float64; 2 classes; given: 2, missing: 1)
     """
 
-    __slots__ = _FIELDS
+    #: `_known_rows`: the RowIndex of the cleaner that was fitted to these rows, for the next one.
+    __slots__ = (*_FIELDS, "_known_rows")
 
     features: Any
     inputs: Any
@@ -117,6 +118,7 @@ class LabelledSamples(Frames):
     index: Any
     classes: Any
     feature_names: Any
+    _known_rows: Any
 
     def __init__(
         self,
@@ -161,6 +163,7 @@ class LabelledSamples(Frames):
     def _set(self, fields):
         for field in _FIELDS:
             object.__setattr__(self, field, _fields.frozen(fields.get(field)))
+        object.__setattr__(self, "_known_rows", None)
 
     @classmethod
     def _new(cls, fields):
@@ -175,6 +178,10 @@ class LabelledSamples(Frames):
     def _replace(self, **changes):
         """The container with other fields, which are known to be right."""
         return self._new(self._as_dict() | changes)
+
+    def _with_known_rows(self, index):
+        object.__setattr__(self, "_known_rows", index)
+        return self
 
     def __setattr__(self, field, value):
         raise AttributeError(

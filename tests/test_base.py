@@ -308,6 +308,22 @@ def test_two_cleaners_in_a_row(blobs):
     assert set(pipe.transform(X + 0.01).status) == {"predicted"}
 
 
+def test_features_changed_in_place_between_two_cleaners(blobs):
+    X, _, y = blobs
+    first = CentroidCleaner().fit_transform(X, y)
+    before = CentroidCleaner(threshold=0.1).fit(first)
+    X *= 2
+    after = CentroidCleaner(threshold=0.1)
+    found = after.fit_transform(first)
+    assert_same(found, after.transform(X[:]))
+    # Rows as they were are rows of the one fit and not of the other.
+    assert "predicted" not in before.transform(X / 2).status
+    assert set(after.transform(X / 2).status) == {"predicted"}
+    # Rows drawn from a container are not all that the cleaner before has seen.
+    half = CentroidCleaner(threshold=0.1)
+    assert_same(half.fit_transform(found[::2]), half.transform(X[::2]))
+
+
 def test_features_between_two_cleaners(blobs):
     X, _, y = blobs
     pipe = Pipeline(

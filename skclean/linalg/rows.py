@@ -1,10 +1,11 @@
 """Recognise rows seen before by their content."""
 
+from copy import copy
 from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, from_numpy, to_numpy
+from skclean._array import array_namespace, from_numpy, is_dask, to_numpy
 from skclean._blocks import few_rows, map_rows, sum_blocks
 
 N_PROJECTIONS = 8
@@ -78,18 +79,51 @@ class RowIndex:
         if not every and not _alike(size):
             points, size = self._standardise(features, centre, _spread(features, centre)[0])
         given = np.full(n, -1) if given is None else np.asarray(given)
-        outcome = np.arange(n) if outcome is None else np.asarray(outcome)
         # One cell for all rows of the same content and given label, in the order of the first
         # projection.
         order, starts = _cells(points, given, EXACT * size)
         row = order[starts]
         self._cell_row, self._cell_given = _narrow(row), _narrow(given[row])
-        self._cell_outcome = _narrow(_common(outcome[order], starts))
         self._cell_points = points[row]
         self._cell_keys = self._cell_points[:, :2].T.copy()
         cell = np.empty(n, dtype=np.int64)
         cell[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=n))
         self._cell_of_row = _narrow(cell)
+        self._judge(np.arange(n) if outcome is None else np.asarray(outcome))
+
+    def is_of(self, features: Any, given: np.ndarray) -> bool:
+        """Whether this is the index of these rows, which it was made of unless they were changed.
+
+        Some of the rows are looked at, of a dask array none, as it cannot be changed.
+
+        Parameters
+        ----------
+        features : array of shape (m, d)
+        given : ndarray of int of shape (m,)
+        """
+        alike = features.shape == (self.n_rows, len(self._centre))
+        if not alike or not np.array_equal(given, self._cell_given[self._cell_of_row]):
+            return False
+        return is_dask(features) or self._is_at_place(features)
+
+    def with_outcome(self, outcome: np.ndarray) -> "RowIndex":
+        """The index of the same rows with other outcomes, without a pass over them.
+
+        Parameters
+        ----------
+        outcome : ndarray of int of shape (n,)
+        """
+        other = copy(self)
+        other._judge(outcome)
+        return other
+
+    def _judge(self, outcome):
+        """Keep the outcome that all rows of a cell share, -1 where they differ."""
+        low = outcome[self._cell_row]
+        high = low.copy()
+        np.minimum.at(low, self._cell_of_row, outcome)
+        np.maximum.at(high, self._cell_of_row, outcome)
+        self._cell_outcome = _narrow(np.where(low == high, low, -1))
 
     def match(self, features: Any, given: np.ndarray | None = None) -> np.ndarray:
         """The row of the index that each row is.
@@ -167,7 +201,7 @@ class RowIndex:
         if m != self.n_rows:
             return distance
         # A few rows tell most other batches apart at once.
-        few = np.arange(0, m, max(1, m // 1000))
+        few = _few(m)
         if np.mean(self._distance_to(few, points[few]) <= TOLERANCE * size[few]) < 0.9:
             return distance
         for start in range(0, m, BLOCK_ROWS):
@@ -176,6 +210,11 @@ class RowIndex:
         moved = np.mean(distance <= TOLERANCE * size) < SAME_BATCH
         relabelled = (given >= 0) & (given != self._cell_given[self._cell_of_row])
         return np.where(moved | relabelled, np.inf, distance)
+
+    def _is_at_place(self, features):
+        few = _few(self.n_rows)
+        points, size = self._project(few_rows(features, few))
+        return bool((self._distance_to(few, points) <= EXACT * size).all())
 
     def _distance_to(self, rows, points):
         return np.sqrt(_squares(points - self._cell_points[self._cell_of_row[rows]]))
@@ -205,6 +244,11 @@ class RowIndex:
             cell[found] = np.where(before < 0, new, before)
             active = active[(first[active] + step + 1 < last[active]) & clear[active]]
         return np.where(clear & (cell >= 0), self._cell_row[cell], -1)
+
+
+def _few(n):
+    """About a thousand rows, evenly spaced."""
+    return np.arange(0, n, max(1, n // 1000))
 
 
 def _centre(features):
@@ -277,11 +321,3 @@ def _cells(points, given, radius):
         apart |= (np.diff(given[rows]) != 0) | (np.diff(run) != 0)
         new[places[1:]] |= apart
     return order, np.flatnonzero(new)
-
-
-def _common(values, starts):
-    """The value that all members of each run share, -1 where they differ."""
-    if not len(starts):
-        return values[:0]
-    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-    return np.where(low == high, low, -1)

@@ -143,6 +143,19 @@ def test_duplicates_with_different_outcomes(rng):
     np.testing.assert_array_equal(RowIndex(X, unlike).match(X[::-1]), expected)
 
 
+def test_an_index_serves_other_outcomes_of_the_same_rows(rng):
+    X = data("plain", rng, n=50)
+    X[[7, 9]] = X[2]
+    given = rng.integers(0, 2, 50)
+    index, outcome = RowIndex(X, given=given), rng.integers(0, 2, 50)
+    other = index.with_outcome(outcome)
+    batch = X[rng.permutation(50)]
+    np.testing.assert_array_equal(other.match(batch), RowIndex(X, outcome, given).match(batch))
+    np.testing.assert_array_equal(index.match(batch), RowIndex(X, given=given).match(batch))
+    assert index.is_of(X, given) and not index.is_of(X, 1 - given)
+    assert not index.is_of(X[:49], given[:49]) and not index.is_of(2 * X, given)
+
+
 def test_given_labels_tell_duplicates_apart(rng):
     X = data("plain", rng, n=6)
     X[4] = X[1]
