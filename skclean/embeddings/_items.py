@@ -28,7 +28,7 @@ class ImageItems:
     ----------
     dataset : object with ``__len__`` and ``__getitem__``
         Items as in `open_images`.
-    rows : ndarray of int or None
+    rows : ndarray of int or None, default=None
         Positions in the dataset; None takes all.
 
     Examples

@@ -167,7 +167,7 @@ def decode(path: Any, size: int | None = None) -> np.ndarray:
     ----------
     path : path-like
         Of any format that Pillow reads; the first frame of several. 16 bits become 8.
-    size : int or None
+    size : int or None, default=None
         Side in pixels that the image is brought to, see `square`; None leaves it.
 
     Returns
@@ -192,7 +192,7 @@ def header_shape(path: Any, like: tuple[int, ...] | None = None) -> tuple[int, i
     Parameters
     ----------
     path : path-like
-    like : (3, H, W) or None
+    like : (3, H, W) or None, default=None
         The orientation of a PNG whose head says so too is not looked up: for that, it is read to
         its end.
 

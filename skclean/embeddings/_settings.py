@@ -9,7 +9,20 @@ from skclean._validation import HasMethods, Interval, StrOptions
 _METHODS = ("auto", "kmeans", "moco", "none", "simclr")
 
 
-class FeaturizerSettings(BaseEstimator):
+class InstanceSettings(BaseEstimator):
+    """An estimator none of whose parameters may be a class."""
+
+    def _validate_params(self):
+        super()._validate_params()
+        for key, value in self.get_params(deep=False).items():
+            if isinstance(value, type):
+                raise ValueError(
+                    f"{type(self).__name__}: expected an instance as {key}, got the class "
+                    f"{value.__name__}; do pass {value.__name__}()."
+                )
+
+
+class FeaturizerSettings(InstanceSettings):
     """What `SSLFeaturizer` is set up with, and what each parameter may be."""
 
     _parameter_constraints: dict = {

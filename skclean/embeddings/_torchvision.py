@@ -25,7 +25,7 @@ def import_torchvision(module: str = "torchvision") -> ModuleType:
 
     Parameters
     ----------
-    module : str
+    module : str, default="torchvision"
         Dotted name, such as ``"torchvision.models"``.
 
     Returns

@@ -30,31 +30,31 @@ class Augmentation(BaseEstimator):
 
     Parameters
     ----------
-    crop : {"resized", "padded"} or None
+    crop : {"resized", "padded"} or None, default="resized"
         "resized": a box of random area and aspect, resized. "padded": a box of the full size out of
         the image that is continued by `padding` reflected pixels. None: the whole image, resized
         where `size` asks for it.
-    size : int or None
+    size : int or None, default=None
         Height and width of what comes out; None for those of the images.
-    scale : (float, float)
+    scale : (float, float), default=(0.2, 1.0)
         Share of the area that a resized crop keeps, in (0, 1].
-    ratio : (float, float)
+    ratio : (float, float), default=(3 / 4, 4 / 3)
         Aspect, width by height, of a resized crop, positive.
-    padding : int
+    padding : int, default=4
         Pixels by which a padded crop may leave the image.
-    flip : float
+    flip : float, default=0.5
         Probability of turning left to right, as are all below.
-    jitter : float
+    jitter : float, default=0.5
         Strength s of the colour jitter: factors of brightness, contrast and saturation in
         [1 - 0.8 s, 1 + 0.8 s], not below 0, and turns of the hue in [-0.2 s, 0.2 s]. In [0, 2.5];
         0 for none.
-    jitter_proba : float
-    grayscale : float
-    blur : float
+    jitter_proba : float, default=0.8
+    grayscale : float, default=0.2
+    blur : float, default=0.0
         The kernel reaches a twentieth of the image's smaller side, at least one pixel, both ways.
-    sigma : (float, float)
+    sigma : (float, float), default=(0.1, 2.0)
         Bounds of the standard deviation of the blur, in pixels, positive.
-    solarize : float
+    solarize : float, default=0.0
         Probability that values from 0.5 on are inverted.
 
     Raises
@@ -231,7 +231,8 @@ class Augmentation(BaseEstimator):
         self._validate_params()
         for name, most in (("scale", 1.0), ("ratio", math.inf), ("sigma", math.inf)):
             bounds = getattr(self, name)
-            if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1] <= most:
+            numbers = len(bounds) == 2 and all(isinstance(b, Real) for b in bounds)
+            if not numbers or not 0 < bounds[0] <= bounds[1] <= most:
                 raise ValueError(
                     f"Augmentation: expected {name}=(low, high) with 0 < low <= high"
                     f"{' <= 1' if most == 1 else ''}, got {bounds!r}; do pass two such numbers"

@@ -28,7 +28,7 @@ class Backbone(nn.Module):
     ----------
     network : Module
         Maps (b, 3, H, W) to (b, d), or to (b, d, h, w), which is averaged over h and w.
-    mean, std : sequence of 3 float
+    mean, std : sequence of 3 float, default=(0, 0, 0) and (1, 1, 1)
         Of the channels: the network sees (images - mean) / std.
     image_size : int or (height, width)
         Of the images by which `n_features` is found.
@@ -103,7 +103,7 @@ def make_backbone(
         the classifier, is taken off. "resnet18", "resnet34" and "resnet50" get a stem of stride 1
         without max-pooling below 64 pixels, unless `weights` is "DEFAULT". A Module is copied as it
         is; it maps (b, 3, H, W) to (b, d) or (b, d, h, w).
-    weights : None, "DEFAULT" or path
+    weights : None, "DEFAULT" or path, default=None
         None: drawn from `seed`; a Module keeps its own. "DEFAULT": torchvision's best pretrained
         ones, which it downloads. A path: as for `load_weights`; a classifier among them is passed
         over, as are prefixes like "module." or "backbone." and what stands outside of them.
@@ -112,7 +112,7 @@ def make_backbone(
         smaller one, and takes square images alone.
     seed : int
         Of the initialisation. The global generators are left as they are.
-    mean, std : sequence of 3 float or None
+    mean, std : sequence of 3 float or None, default=None
         Normalisation of the channels. None: that of pretrained weights or of the file, if
         `save_weights` wrote it from a `Backbone`, else none.
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from numbers import Number
@@ -78,7 +79,7 @@ def save_checkpoint(path: Any, tensors: dict[str, Tensor], values: dict[str, Any
         name: x.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, x in tensors.items()
     }
-    text = json.dumps({"format": FORMAT, **values})
+    text = _json({"format": FORMAT, **values})
     metadata = {_KEY: text, _SEAL: _seal(text, plain)}
     with replacing(path) as temporary:
         safetensors.save_file(plain, temporary, metadata=metadata)
@@ -122,6 +123,11 @@ def load_checkpoint(path: Any, name: str) -> tuple[dict[str, Tensor], dict[str, 
             "another folder."
         )
     return tensors, values
+
+
+def _json(values):
+    """A document of plain values and NumPy's scalars."""
+    return json.dumps(values, default=np.generic.item)
 
 
 def _seal(text, tensors):
@@ -170,7 +176,7 @@ class Checkpoints:
     name : str
         Who speaks in errors.
 
-    writes : bool
+    writes : bool, default=True
         Whether this process writes; the others read alone.
 
     Raises
@@ -186,7 +192,7 @@ class Checkpoints:
         self, folder: Any, settings: dict[str, Any], resume: bool, name: str, writes: bool = True
     ):
         self.path: Any = None if folder is None else Path(folder) / _FILE
-        self.settings = json.loads(json.dumps(settings))
+        self.settings = json.loads(_json(settings))
         self.name = name
         self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, Any] = {}
@@ -276,9 +282,13 @@ class Checkpoints:
 
 
 def described(part: Any) -> str:
-    """What tells settings apart in any process: a plain value, the parameters of an estimator, or a
-    name.
+    """What tells settings apart in any process: a plain value, a path, the parameters of an
+    estimator, or a name.
     """
+    if hasattr(part, "__fspath__"):
+        part = os.fspath(part)
+    if isinstance(part, np.generic):
+        part = part.item()
     if isinstance(part, _PLAIN) or hasattr(part, "get_params"):
         return _ADDRESS.sub("", repr(part))
     named = part if hasattr(part, "__qualname__") else type(part)

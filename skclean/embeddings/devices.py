@@ -45,15 +45,15 @@ def make_fabric(
 
     Parameters
     ----------
-    device : str, torch.device or None
+    device : str, torch.device or None, default=None
         Such as "cpu", "cuda", "cuda:1", "mps". None takes a GPU if there is one.
-    devices : int
+    devices : int, default=1
         Processes of a machine.
-    num_nodes : int
+    num_nodes : int, default=1
         Machines; more than one need torchrun.
-    precision : {"auto", "32-true", "16-mixed", "bf16-mixed"}
+    precision : {"auto", "32-true", "16-mixed", "bf16-mixed"}, default="auto"
         "auto" is bf16-mixed where CUDA has it, 16-mixed on older CUDA devices, else 32-true.
-    name : str
+    name : str, default="make_fabric"
         Who speaks in errors.
 
     Returns
@@ -141,7 +141,7 @@ def seeded(seed: int, device: Any = "cpu") -> Iterator[None]:
     Parameters
     ----------
     seed : int
-    device : str or torch.device
+    device : str or torch.device, default="cpu"
     """
     device, cuda = torch.device(device), []
     if device.type == "cuda":
@@ -177,7 +177,7 @@ class DeviceImages:
     ----------
     source : ImageSource
     device : torch.device
-    value_range : tuple of float or None
+    value_range : tuple of float or None, default=None
         Values of black and white. None: 0 and 255 for uint8, 0 and 1 for floats.
     resident : bool, default=True
         Whether they may stay on a GPU; False for a single pass.

@@ -174,9 +174,9 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
             - paths of image files (n,), which are decoded as they are needed;
             - a map-style Dataset whose items are images, or tuples that begin with one;
             - a container, whose `inputs` are taken.
-        y : None
+        y : None, default=None
             Ignored: wrong labels must not touch the features.
-        probe_y : array-like of shape (n,) or None
+        probe_y : array-like of shape (n,) or None, default=None
             Labels for the k-NN probe, which watches the training of "simclr" and "moco" and
             changes nothing; -1 is missing.
 
@@ -206,7 +206,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
         X : array-like, LabelledSamples or torch Dataset of m images
             As in `fit`, of the same size and number of channels. The labels of a container travel
             along.
-        out : path-like, ndarray of shape (m, d) or None
+        out : path-like, ndarray of shape (m, d) or None, default=None
             Where the embeddings are written: a .npy file, which is there once it is complete, and
             which the result maps into memory; or an array, such as a numpy.memmap.
 
@@ -284,12 +284,12 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
         if name == "auto":
             given = self.weights is not None or not isinstance(self.backbone, str)
             name = "none" if given else "simclr" if _has_gpu() else "kmeans"
+        if self.weights is not None and (name == "kmeans" or hasattr(name, "fit_images")):
+            raise ValueError(
+                f"{type(self).__name__}: expected weights=None for method={name!r}, which trains "
+                f"no backbone, got {self.weights!r}; do set method='none'."
+            )
         if name == "kmeans":
-            if self.weights is not None:
-                raise ValueError(
-                    f"{type(self).__name__}: expected weights=None for method='kmeans', which "
-                    f"trains no backbone, got {self.weights!r}; do set method='none'."
-                )
             return ConvKMeans()
         if name == "none":
             return "none"

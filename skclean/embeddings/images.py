@@ -308,7 +308,7 @@ def _checked_array(X, name, like):
             f"{name}: expected images of real numbers, got {X.dtype}; do convert them."
         )
     for rows in blocks(len(X)) if X.dtype.kind == "f" else ():
-        finite = np.isfinite(X[rows]).reshape(len(X[rows]), -1).all(axis=1)
+        finite = np.isfinite(X[rows]).all(axis=tuple(range(1, X.ndim)))
         if not finite.all():
             row = rows.start + int(np.argmin(finite))
             raise ValueError(

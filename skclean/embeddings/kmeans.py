@@ -146,7 +146,7 @@ class ConvKMeans(BaseEstimator):
         ----------
         source : ImageSource
             At least one image.
-        random_state : int, RandomState instance or None
+        random_state : int, RandomState instance or None, default=None
             Draws images, patches and first centroids.
 
         Returns

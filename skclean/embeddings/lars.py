@@ -59,7 +59,7 @@ class LARS(Optimizer):
 
         Parameters
         ----------
-        closure : callable or None
+        closure : callable or None, default=None
             Computes the loss and its gradient anew.
 
         Returns

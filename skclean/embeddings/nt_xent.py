@@ -24,7 +24,7 @@ def nt_xent(
         Projections of two views of the same images; they need not be normalised. Half precision is
         brought to float32, under autocast too.
     temperature : float > 0
-    gather : callable or None
+    gather : callable or None, default=None
         From the rows of this process to those of all, with gradients. As each process then has the
         whole loss, and `DistributedDataParallel` averages gradients, the loss and the gradient are
         those of one process with the whole batch.

@@ -29,7 +29,7 @@ def extract_patches(image: np.ndarray, patch: tuple[int, int], stride: int = 1) 
     image : ndarray of shape (C, H, W)
     patch : (int, int)
         Height and width in pixels, no more than those of the image.
-    stride : int
+    stride : int, default=1
         Pixels from a patch to the next.
 
     Returns

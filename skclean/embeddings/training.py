@@ -82,36 +82,36 @@ def train(
         after its last whole batch is not used in it.
     learning_rate : float
         Peak, for the whole batch.
-    optimizer : {"sgd", "lars", "adamw"}
-    weight_decay : float
+    optimizer : {"sgd", "lars", "adamw"}, default="sgd"
+    weight_decay : float, default=1e-4
         Not applied to norms and biases, which LARS does not adapt either.
-    momentum : float
+    momentum : float, default=0.9
         Of "sgd" and "lars".
-    warmup_epochs : int
+    warmup_epochs : int, default=10
         See `learning_rate_at`.
-    clip_norm : float or None
+    clip_norm : float or None, default=None
         Greatest norm of the gradient.
-    seed : int >= 0
-    value_range : tuple of float or None
+    seed : int >= 0, default=0
+    value_range : tuple of float or None, default=None
         As in `DeviceImages`.
-    compile : bool
+    compile : bool, default=False
         Whether the objective's parts are compiled.
-    probe_labels : ndarray of shape (n,), int64, or None
+    probe_labels : ndarray of shape (n,), int64, or None, default=None
         Classes for `knn_probe`, -1 where missing.
-    probe_every : int
+    probe_every : int, default=10
         Epochs.
-    checkpoint_dir : path-like or None
+    checkpoint_dir : path-like or None, default=None
         Where the state is kept, by process 0.
-    checkpoint_every : int
+    checkpoint_every : int, default=10
         Epochs; the last one counts too.
-    checkpoint_seconds : float or None
+    checkpoint_seconds : float or None, default=600
         Longest time between checkpoints inside an epoch; None writes none there.
-    resume : bool
+    resume : bool, default=False
         Whether to go on from the checkpoint, if there is one.
-    settings : dict or None
+    settings : dict or None, default=None
         Further plain values that must be equal on resuming.
-    verbose : bool
-    name : str
+    verbose : bool, default=False
+    name : str, default="train"
         Who speaks in errors.
 
     Returns
@@ -244,7 +244,7 @@ def fit(
         Of `make_fabric`, not launched yet.
     objective, *args, **kwargs
         As in `train`. Where processes are started, all must pickle.
-    train : callable
+    train : callable, default=train
         Another function that trains its second argument and returns a history.
     """
     if not devices.spawns(fabric):

@@ -31,7 +31,7 @@ def crop_resize(
         The boxes in pixels; whole numbers of any dtype.
     size : (int, int)
         Height and width of what comes out.
-    mirrored : bool Tensor of shape (b,) or None
+    mirrored : bool Tensor of shape (b,) or None, default=None
         Rows to be turned left to right.
 
     Returns
@@ -60,7 +60,7 @@ def crop_padded(
         leave the image are reflected at its outermost pixels (which are not repeated).
     size : (int, int)
         Height and width of the boxes.
-    mirrored : bool Tensor of shape (b,) or None
+    mirrored : bool Tensor of shape (b,) or None, default=None
         Rows to be turned left to right.
 
     Returns

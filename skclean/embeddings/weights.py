@@ -32,7 +32,7 @@ def save_weights(
     path : str or path
         Where the file comes to stand; a file that is there is replaced once the new one is
         complete on the disk.
-    metadata : dict of str to str or None
+    metadata : dict of str to str or None, default=None
         Written into the header of the file.
 
     Raises

@@ -1,11 +1,9 @@
 """The parameters of NeuralRetrainer."""
 
 from numbers import Integral, Real
-from pathlib import Path
-
-from sklearn.base import BaseEstimator
 
 from skclean._validation import HasMethods, Interval, StrOptions
+from skclean.embeddings._settings import InstanceSettings
 
 #: Classes of the objectives, each in a module of its name.
 OBJECTIVES = {
@@ -19,13 +17,13 @@ OBJECTIVES = {
 }
 
 
-class RetrainerSettings(BaseEstimator):
+class RetrainerSettings(InstanceSettings):
     """What `NeuralRetrainer` is set up with, and what each parameter may be."""
 
     _parameter_constraints: dict = {
         "objective": [StrOptions(set(OBJECTIVES)), HasMethods(["start", "terms"])],
         "backbone": [str, HasMethods(["forward", "state_dict"])],
-        "weights": [str, Path, HasMethods(["fit"]), None],
+        "weights": [str, HasMethods(["__fspath__"]), HasMethods(["fit"]), None],
         "hidden_units": [Interval(Integral, 1, None, closed="left"), "array-like"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "use": [StrOptions({"labels", "soft"})],
@@ -60,7 +58,7 @@ class RetrainerSettings(BaseEstimator):
         "compile": ["boolean"],
         "n_workers": [Interval(Integral, 0, None, closed="left"), None],
         "on_error": [StrOptions({"raise", "skip"})],
-        "checkpoint_dir": [str, Path, None],
+        "checkpoint_dir": [str, HasMethods(["__fspath__"]), None],
         "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "resume": ["boolean"],
         "random_state": ["random_state"],

@@ -109,7 +109,7 @@ def image_classifier(
     backbone : str or Module
         "conv_net", or as for `make_backbone`.
     n_classes : int
-    weights : None, "DEFAULT", path or Module
+    weights : None, "DEFAULT", path or Module, default=None
         A Module is the trained backbone itself, with its normalisation and `n_features`; it is
         copied. Else as for `make_backbone`.
     image_size, seed, mean, std

@@ -52,12 +52,12 @@ def divide(
         -1 where missing: such rows are unlabelled.
     proba : array of shape (n, C)
         Class probabilities by the other network; rows sum to 1.
-    features : array of shape (n, d) or None
+    features : array of shape (n, d) or None, default=None
         For cleaners that look at embeddings.
-    threshold : float in [0, 1]
+    threshold : float in [0, 1], default=0.5
         Labels of a greater probability are kept. Moved into the range of the probabilities, so
         that neither part is empty unless all of them are equal: then all rows are labelled.
-    trusted : ndarray of shape (n,), bool, or None
+    trusted : ndarray of shape (n,), bool, or None, default=None
         Rows that are labelled whatever the cleaner says, with probability 1.
 
     Returns
@@ -155,11 +155,11 @@ def unpack_cleaners(
     ----------
     packed : dict of str to ndarray
     cleaners : list
-    path : path-like or None
+    path : path-like or None, default=None
         The checkpoint.
-    used : bool
+    used : bool, default=False
         Whether they have divided rows before it: one that could be in it, and is not, is warned of.
-    name : str
+    name : str, default="train"
         Who speaks in errors.
 
     Raises

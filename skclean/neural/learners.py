@@ -23,9 +23,9 @@ class Learners(nn.Module):
         See `train`.
     n_rows, n_classes : int
     ema_decay : float in [0, 1)
-    keep_best : bool
+    keep_best : bool, default=False
         Whether rows are held out for validation.
-    loss_window : int
+    loss_window : int, default=1
         Divisions of the rows that one is made by, itself included.
 
     Attributes

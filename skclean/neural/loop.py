@@ -107,39 +107,40 @@ def train(
         these are few, the batches are smaller.
     learning_rate : float
         At the start.
-    unlabelled_ratio : float
+    unlabelled_ratio : float, default=1.0
         Unlabelled rows for each labelled one.
-    balanced : bool
+    balanced : bool, default=True
         Whether labelled rows are drawn so that all classes come equally often.
-    optimizer : {"sgd", "adam", "adamw"}
-    weight_decay : float
+    optimizer : {"sgd", "adam", "adamw"}, default="sgd"
+    weight_decay : float, default=5e-4
         Not applied to norms and biases.
-    momentum : float
+    momentum : float, default=0.9
         Of "sgd".
-    schedule : {"cosine", "step", "constant"} or callable
+    schedule : {"cosine", "step", "constant"} or callable, default="cosine"
         From epochs done and all epochs to a share of the learning rate.
-    clip_norm : float or None
+    clip_norm : float or None, default=None
         Greatest norm of the gradient.
-    graph : object with ``terms(network, batch)``, or None
+    graph : object with ``terms(network, batch)``, or None, default=None
         Adds terms to those of the objective.
-    cleaners : list of objects with `assess`, or None
+    cleaners : list of objects with `assess`, or None, default=None
         One a network. After the warm-up each epoch starts with their division of the rows: for one
         network by the outputs of the other, or by its own where there is but one.
-    threshold : float
+    threshold : float, default=0.5
         Of that division.
-    warmup : object or None
-        The objective of the first `warmup_epochs`, on all given labels.
-    patience : int or None
+    warmup : object or None, default=None
+        The objective of the first `warmup_epochs`, on all labels.
+    warmup_epochs : int, default=0
+    patience : int or None, default=None
         Epochs without a greater validation accuracy after which the training ends; None: never.
-    seed : int >= 0
-    compile : bool
-    on_epoch_end : callable or None
+    seed : int >= 0, default=0
+    compile : bool, default=False
+    on_epoch_end : callable or None, default=None
         Called with the number of the epoch, from 0, and its record, in process 0; True ends the
         training.
-    further : Further or None
+    further : Further or None, default=None
         Train for one epoch from where it says.
     checkpoint_dir, checkpoint_every, checkpoint_seconds, resume, settings, verbose, name
-        As in `skclean.embeddings.training.train`.
+        As in `skclean.embeddings.training.train`, with the same defaults.
 
     Returns
     -------
@@ -160,7 +161,7 @@ def train(
     counted = rows.candidates if "unlabelled" in parts else rows.labelled
     few = max(SMALL_BATCH, len(counted) // LEAST_STEPS)
     share = min(batch_size, few, len(counted)) // world
-    n_trusted = int((rows.trusted & rows.usable).sum())
+    n_trusted = len(rows.sure)
     _check_rows(share, n_trusted, parts, world, name)
     steps = len(counted) // (share * world)
     sizes = (
@@ -329,8 +330,7 @@ def _order(rows, clean, sizes, steps, balanced, key, fabric):
     if not inside[rest].all():
         rest = rest[~inside[rest]]
     ways = [partial(plain_batches, labelled), partial(plain_batches, rest)]
-    trusted = np.flatnonzero(rows.trusted & rows.usable)
-    ways.append(partial(balanced_batches, trusted, rows.codes[trusted]))
+    ways.append(partial(balanced_batches, rows.sure, rows.codes[rows.sure]))
     if balanced:
         ways[0] = partial(balanced_batches, labelled, rows.codes[labelled])
     place = {"rank": fabric.global_rank, "world": fabric.world_size}
@@ -388,6 +388,6 @@ def _check_rows(share, n_trusted, parts, world, name):
         )
     if "trusted" in parts and not n_trusted:
         raise ValueError(
-            f"{name}: expected trusted rows, which the objective learns from, got none; do pass "
-            "a container with trusted, or choose another objective."
+            f"{name}: expected trusted rows of a weight above zero, which the objective learns "
+            "from, got none; do pass a container with trusted, or choose another objective."
         )

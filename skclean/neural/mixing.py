@@ -37,7 +37,7 @@ def mixing_coefficients(
         Towards 0 the rows hardly mix; 0 draws nothing.
     generator : torch.Generator
         On whose device the result lies.
-    dtype : torch.dtype
+    dtype : torch.dtype, default=torch.float32
 
     Returns
     -------

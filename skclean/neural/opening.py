@@ -42,11 +42,11 @@ def open_rows(
         `image_shape_` are set, or checked against.
     X, y, trusted
         As in `fit`.
-    classes : ndarray of shape (C,) or None
+    classes : ndarray of shape (C,) or None, default=None
         To which all labels must belong; None takes those of the container or of y.
-    like : tuple of int or None
+    like : tuple of int or None, default=None
         Shape of the images of the fit.
-    reset : bool
+    reset : bool, default=True
         Whether it is the first fit.
 
     Returns
@@ -112,6 +112,13 @@ def all_classes(classes: Any, X: Any, fitted: np.ndarray | None, name: str) -> n
         A container's classes stand for those that are not given in the first call.
     fitted : ndarray of shape (C,) or None
         Those of the calls before; None in the first one.
+    name : str
+        Who speaks in errors.
+
+    Returns
+    -------
+    ndarray of shape (C,)
+        Sorted.
 
     Raises
     ------

@@ -30,24 +30,25 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
     ----------
     objective : str or object, default="mixmatch"
         What is minimised: "supervised", "mixmatch", "fixmatch", "remixmatch", "pi_model",
-        "temporal_ensembling", "ieg" (which needs trusted rows), or one of
+        "temporal_ensembling", "ieg" (which needs trusted rows of all classes), or one of
         `skclean.neural.objectives` with settings of its own, ``MixMatch(lambda_u=25)``, so that
         ``objective__lambda_u`` can be searched. Any object with `parts`, `start` and `terms` will
         do: see `skclean.neural.loop.train`.
     backbone : str or torch.nn.Module, default="auto"
-        "mlp" is trained on the features, with the layers of `hidden_units`. It divides all by one
-        number: put a scaler before it where they have several units. Others are for images:
-        "conv_net", three convolutions, and all that `SSLFeaturizer` takes. "auto" is "mlp" where
-        there are no images, else "conv_net" below 16 pixels, else "preact_resnet18".
+        "mlp" is trained on the features in float32, with the layers of `hidden_units`. It divides
+        all by one number: put a scaler before it where they have several units. Others are for
+        images: "conv_net", three convolutions, and all that `SSLFeaturizer` takes. "auto" is "mlp"
+        where there are no images, else "conv_net" below 16 pixels, else "preact_resnet18".
     weights : None, "DEFAULT", path-like or fitted SSLFeaturizer, default=None
         Where a backbone for images starts; see `SSLFeaturizer`. The featurizer's `backbone_` is
-        copied; wrap it in `sklearn.frozen.FrozenEstimator` where this estimator is cloned.
+        copied, beside `backbone` "auto" or the featurizer's own; wrap it in
+        `sklearn.frozen.FrozenEstimator` where this estimator is cloned.
     hidden_units : int or sequence of int, default=256
         Of "mlp"; an empty sequence makes the classifier linear.
     dropout : float in [0, 1), default=0.0
         Of "mlp".
     use : {"labels", "soft"}, default="labels"
-        Whether targets are the hard labels of a container, or its `proba`.
+        Whether targets are the hard labels of a container, or its `proba`. "ieg" has no "soft".
     graph : bool or GraphRegularizer, default=False
         Whether predictions of rows with like embeddings are drawn together.
     class_balanced : bool, default=True
@@ -67,10 +68,11 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
     confidence_penalty : float, default=0.0
         Weight of the negative entropy in the warm-up; 1 for asymmetric noise [2]_.
     epochs : int, default=30
-        With those of the warm-up. An epoch sees as many labelled rows as there are rows in all.
+        With those of the warm-up. An epoch sees as many labelled rows as there are rows in all, or
+        labelled ones where the objective takes no others.
     batch_size : int, default=128
-        Labelled rows of a step, over all processes; fewer where an epoch would have less than ten
-        steps.
+        Labelled rows of a step, over all processes; fewer, but 16, where an epoch would have less
+        than ten steps.
     unlabelled_ratio : float, default=1.0
         Unlabelled rows for each labelled one.
     optimizer : {"sgd", "adam", "adamw"}, default="adamw"
@@ -99,12 +101,32 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
     callbacks : sequence of objects or None, default=None
         Each has ``on_epoch_end(retrainer, epoch, record)``; returning True ends the training. The
         retrainer can predict there where one process trains.
-    image_size, image_shape
-        As in `SSLFeaturizer`.
-    device, devices, num_nodes, precision, compile, n_workers, on_error
-        As in `SSLFeaturizer`.
-    checkpoint_dir, checkpoint_every, resume
-        As in `SSLFeaturizer`. The state of `cleaner` is in the checkpoint.
+    image_size : int or None, default=None
+        Side in pixels to which images are brought; see `SSLFeaturizer`.
+    image_shape : tuple of int or None, default=None
+        Of images that come as flat rows; see `SSLFeaturizer`.
+    device : None, "cpu", "cuda" or "mps", default=None
+        None takes a GPU if there is one.
+    devices : int, default=1
+        Processes of a machine that train together; see `SSLFeaturizer`. Batch norms see the images
+        of their own.
+    num_nodes : int, default=1
+        Machines that train together, when started by torchrun.
+    precision : {"auto", "32-true", "16-mixed", "bf16-mixed"}, default="auto"
+        Of the training; "auto" is mixed on CUDA.
+    compile : bool, default=False
+        Whether the networks are trained through `torch.compile`.
+    n_workers : int or None, default=None
+        Threads that decode files, or processes that read a torch Dataset; see `SSLFeaturizer`.
+    on_error : {"raise", "skip"}, default="raise"
+        What is done about images that cannot be read; see `SSLFeaturizer`.
+    checkpoint_dir : path-like or None, default=None
+        Folder in which the state of the training is kept, that of `cleaner` too.
+    checkpoint_every : int, default=10
+        Epochs between checkpoints; in long epochs one is also written every ten minutes.
+    resume : bool, default=False
+        Whether to go on from the checkpoint in `checkpoint_dir`, if there is one. Give an integer
+        `random_state` then.
     random_state : int, RandomState instance or None, default=0
         Seeds the initial weights, the order of the rows, and the views, apart from each other.
     verbose : bool, default=False
@@ -157,11 +179,12 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
             A container, with images as `inputs` or embeddings as `features`, and maybe weights of
             the labels, of which those of weight 0 teach nothing; a matrix of features (n, d); or
             images, as in `SSLFeaturizer`. Flat rows are images where `backbone` is one for images.
-        y : array-like of shape (n,) or None
-            Labels, with missing values where rows are unlabelled. With a container that carries
-            labels: None, or its given labels. A container without labels takes y only where there
-            is a `cleaner`.
-        trusted : array-like of bool of shape (n,) or None
+        y : array-like of shape (n,) or None, default=None
+            Labels, with missing values where rows are unlabelled. Beside two classes -1 is read as
+            missing; where it is a class, pass ``LabelledSamples(X, y, missing_label=None)``. With a
+            container that carries labels: None, or its given labels. A container without labels
+            takes y only where there is a `cleaner`.
+        trusted : array-like of bool of shape (n,) or None, default=None
             Rows whose given label is known to be right, if the container does not say so.
 
         Returns
@@ -175,6 +198,12 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
             they must be; the message says what to do.
         FloatingPointError
             If a loss term or a weight is not finite.
+
+        Warns
+        -----
+        UserWarning
+            If the objective learns from trusted rows, and there are classes of which none is; or
+            float32 hardly tells the features of the rows apart.
         """
         with unchanged_if_failed(self):
             self._validate_params()
@@ -200,7 +229,7 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
         ----------
         X, y, trusted
             As in `fit`, of this batch of rows. One class will do.
-        classes : array-like of shape (C,) or None
+        classes : array-like of shape (C,) or None, default=None
             All classes, in the first call; later it may be left out. A container's own will do.
 
         Returns

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from skclean._array import to_numpy
-from skclean._labels import shown
+from skclean._labels import short, shown
+from skclean._warnings import warn
 from skclean.neural.batch import Part
 from skclean.samples import LabelledSamples
 
 #: Features that spread less, beside their mean, are constant.
 LEAST_SPREAD = 1e-6
+#: Greatest size of features, and by its inverse the least, that networks are trained on.
+MOST_SIZE = 1e30
 
 
 @dataclass(eq=False)
@@ -56,6 +59,11 @@ class TrainingRows:
         return np.flatnonzero(labelled & ~self.trusted if self.apart else labelled)
 
     @property
+    def sure(self) -> np.ndarray:
+        """Positions of the usable trusted rows with a weight."""
+        return np.flatnonzero(self.usable & self.trusted & (self.weight > 0))
+
+    @property
     def candidates(self) -> np.ndarray:
         """Positions of all usable rows: any may stand without its label."""
         return np.flatnonzero(self.usable)
@@ -78,9 +86,9 @@ def training_rows(
         Whether targets are the container's `proba` in place of its hard labels.
     readable : ndarray of bool of shape (n,)
         False where an image could not be read; beside what the container says.
-    given : bool
+    given : bool, default=False
         Whether labels are those that were given, in all rows, and not the purified ones.
-    least : int
+    least : int, default=2
         Classes that must be there.
 
     Raises
@@ -123,6 +131,41 @@ def training_rows(
     return rows
 
 
+def set_apart(rows: TrainingRows, classes: np.ndarray) -> TrainingRows:
+    """The rows for an objective that learns from the trusted ones by themselves.
+
+    Parameters
+    ----------
+    rows : TrainingRows
+    classes : ndarray of shape (C,)
+
+    Raises
+    ------
+    ValueError
+        If no labelled row is left beside them.
+
+    Warns
+    -----
+    UserWarning
+        If other rows have labels of classes of which no row is trusted.
+    """
+    rows = replace(rows, apart=True)
+    sure, codes = rows.codes[rows.sure], rows.codes[rows.labelled]
+    if len(sure) and not len(codes):
+        raise ValueError(
+            "NeuralRetrainer: expected labelled rows beside the trusted ones, by which the "
+            "objective judges them, got none; do trust fewer rows, or choose another objective."
+        )
+    lacking = np.setdiff1d(codes, sure)
+    if len(sure) and len(lacking):
+        warn(
+            "NeuralRetrainer: expected trusted rows of all classes, by which the objective judges "
+            f"the others, got none of {short(classes[lacking])}; such classes are hardly learned. "
+            "Do trust some rows of each, or choose another objective."
+        )
+    return rows
+
+
 def held_out(rows: TrainingRows, part: Any, rng: np.random.RandomState) -> TrainingRows:
     """The rows with some of them taken out of the training, for validation.
 
@@ -158,11 +201,36 @@ def held_out(rows: TrainingRows, part: Any, rng: np.random.RandomState) -> Train
 def feature_moments(features: Any, rows: np.ndarray) -> tuple[np.ndarray, float]:
     """Mean (d,) of the features of some rows, and one spread for all: their root mean variance.
 
-    Directions in which embeddings vary little hold noise; a scale for each would bring it up.
+    Directions in which embeddings vary little hold noise; a scale for each would bring it up. Where
+    features are constant the spread is 1.
+
+    Raises
+    ------
+    ValueError
+        If float32 does not hold them.
+
+    Warns
+    -----
+    UserWarning
+        If float32 hardly tells them apart.
     """
     values = to_numpy(features)[rows].astype(np.float64)
+    size = np.abs(values).max()
+    if size and not 1 / MOST_SIZE <= size <= MOST_SIZE:
+        raise ValueError(
+            f"NeuralRetrainer: expected features between {1 / MOST_SIZE:g} and {MOST_SIZE:g} in "
+            f"size, as networks compute in float32, got {size:.3g}; do scale them."
+        )
     mean, spread = values.mean(axis=0), float(np.sqrt(values.var(axis=0).mean()))
-    return mean, spread if spread > LEAST_SPREAD * np.abs(mean).max() else 1.0
+    if spread > LEAST_SPREAD * np.abs(mean).max():
+        return mean, spread
+    if np.ptp(values, axis=0).any():
+        warn(
+            "NeuralRetrainer: expected features that differ by more than a millionth of their "
+            f"size, got a size of {size:.3g} and a spread of {spread:.3g}: in float32 rows are "
+            "hardly told apart. Do put sklearn.preprocessing.StandardScaler before this step."
+        )
+    return mean, 1.0
 
 
 class DeviceFeatures:
@@ -172,7 +240,7 @@ class DeviceFeatures:
     ----------
     features : array of shape (n, d)
     device : torch.device
-    dtype : torch.dtype
+    dtype : torch.dtype, default=torch.float32
     """
 
     def __init__(self, features: Any, device: Any, dtype: torch.dtype = torch.float32):
@@ -224,7 +292,7 @@ class DeviceRows:
             Rows of each step: labelled, unlabelled and trusted ones.
         sizes : tuple of int
             How many of each kind; there is no part of none.
-        clean : Tensor of shape (n,) or None
+        clean : Tensor of shape (n,) or None, default=None
             Of the labelled rows; see `Part`.
         """
         positions = torch.from_numpy(np.array(order)).to(self.device)

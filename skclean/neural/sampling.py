@@ -24,7 +24,7 @@ def plain_batches(
         Rows of a step in each process.
     key : tuple of int >= 0
         Seed, use and epoch, say: other keys, other draws.
-    rank, world : int
+    rank, world : int, default=0 and 1
         This process, and how many there are. Their shares are parts of one sequence.
 
     Returns
@@ -57,15 +57,14 @@ def balanced_batches(
     batch_size: int,
     key: tuple[int, ...],
     *,
-    weights: np.ndarray | None = None,
     rank: int = 0,
     world: int = 1,
 ) -> np.ndarray:
     """Rows of all classes equally often: P_i = 1 / C (REED 4.3.2).
 
     Classes follow one another in random order, each once before any comes again, so that batches
-    are as balanced as their size allows. Inside a class a row is taken in proportion to its weight,
-    and as often as that says, give or take one.
+    are as balanced as their size allows. Inside a class all rows are taken equally often, give or
+    take one.
 
     Parameters
     ----------
@@ -74,8 +73,6 @@ def balanced_batches(
         Classes of the rows. Those that no row has are left out.
     steps, batch_size, key, rank, world
         As for `plain_batches`.
-    weights : ndarray of shape (m,), >= 0, or None
-        Rows of weight zero are never taken. None is equal weights.
 
     Returns
     -------
@@ -84,7 +81,7 @@ def balanced_batches(
     Raises
     ------
     ValueError
-        If no row has a positive weight.
+        If there is no row.
 
     References
     ----------
@@ -100,38 +97,20 @@ def balanced_batches(
     >>> (codes[batches] == 1).sum(axis=1).tolist()
     [2, 2]
     """
-    rows, codes = np.asarray(rows, np.int64), np.asarray(codes)
-    weights = np.ones(len(rows)) if weights is None else np.asarray(weights, np.float64)
-    held = weights > 0
-    rows, codes, weights = _checked(rows[held], "balanced_batches"), codes[held], weights[held]
-    rng = _rng(key)
+    rows, rng = _checked(rows, "balanced_batches"), _rng(key)
     classes, codes = np.unique(codes, return_inverse=True)
     drawn = _cycle(np.arange(len(classes)), steps * world * batch_size, rng)
     taken = np.empty(len(drawn), np.int64)
     for places, members in zip(*(_positions(c, len(classes)) for c in (drawn, codes)), strict=True):
-        taken[places] = rows[members[systematic(weights[members], len(places), rng)]]
+        taken[places] = rows[_spread(members, len(places), rng)]
     return _share(taken, steps, batch_size, rank, world)
 
 
-def systematic(weights: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions drawn in proportion to weights, each ``size * share`` times give or take one.
-
-    Parameters
-    ----------
-    weights : ndarray of shape (m,), > 0
-    size : int
-    rng : Generator
-
-    Returns
-    -------
-    ndarray of shape (size,), int64
-        In random order. Equal spacing along the summed weights of the rows in random order.
-    """
-    order = rng.permutation(len(weights))
-    edges = np.cumsum(weights[order])
-    points = (rng.random() + np.arange(size)) * (edges[-1] / max(size, 1))
-    found = np.minimum(np.searchsorted(edges, points, side="right"), len(order) - 1)
-    return rng.permutation(order[found])
+def _spread(values, size, rng):
+    """So many of the values in random order, each as often as others, give or take one."""
+    values = rng.permutation(values)
+    points = (rng.random() + np.arange(size)) * (len(values) / max(size, 1))
+    return rng.permutation(values[np.minimum(points.astype(np.int64), len(values) - 1)])
 
 
 def _cycle(values, size, rng):

@@ -165,13 +165,8 @@ def schedule_shares(schedule: Callable, epochs: int, name: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the schedule is a class, or a share is not a number from 0 on.
+        If a share is not a number from 0 on.
     """
-    if isinstance(schedule, type):
-        raise ValueError(
-            f"{name}: expected an instance as schedule, got the class {schedule.__name__}; do pass "
-            f"{schedule.__name__}()."
-        )
     if hasattr(schedule, "_parameter_constraints"):
         schedule._validate_params()  # type: ignore[attr-defined]
     times = np.linspace(0, epochs, max(64, 10 * epochs), endpoint=False)

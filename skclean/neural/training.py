@@ -16,18 +16,18 @@ from skclean.embeddings.featurizer import value_range
 from skclean.embeddings.network import colour_moments, full_precision
 from skclean.embeddings.training import fit
 from skclean.neural._settings import OBJECTIVES
+from skclean.neural.checks import check_parts, check_settings, layer_widths, takes_given
 from skclean.neural.classifier import Classifier, feature_classifier, image_classifier
 from skclean.neural.further import begin, check_made, check_memory
 from skclean.neural.learners import Learners, outputs
 from skclean.neural.loop import train
 from skclean.neural.rows import (
     DeviceFeatures,
-    TrainingRows,
     feature_moments,
     held_out,
+    set_apart,
     training_rows,
 )
-from skclean.neural.schedules import schedule_shares
 from skclean.neural.views import feature_views, image_views
 from skclean.samples import LabelledSamples
 
@@ -92,15 +92,15 @@ def fit_networks(
     if further:
         check_memory(objective, n_classes, name)
     estimator.objective_ = objective
-    wants_given = getattr(objective, "labels", None) == "given"
+    check_parts(estimator, objective)
     least = 1 if further else 2
-    rows = training_rows(samples, estimator.use == "soft", readable, wants_given, least)
+    rows = training_rows(samples, estimator.use == "soft", readable, takes_given(objective), least)
     if "trusted" in objective.parts:
-        rows = replace(rows, apart=True)
-    if estimator.graph is False and "embedding" not in objective.parts:
+        rows = set_apart(rows, samples.classes)
+    if estimator.graph is False:
         rows = replace(rows, embedding=None)
     if not further:
-        _check_settings(estimator, objective, rows)
+        check_settings(estimator, objective)
         rows = held_out(rows, estimator.validation_fraction, rng)
     seed = int(rng.randint(2**31 - 1))
     if source is None:
@@ -112,12 +112,16 @@ def fit_networks(
         open_inputs = partial(DeviceImages, source, value_range=estimator.value_range_)
         views = image_views(source.shape)
     before = begin(estimator) if further else None
-    if before is not None and before.networks:
-        networks: list[Any] = before.networks
-    elif source is None:
-        networks = _feature_networks(estimator, samples, rows, n_classes, seed)
-    else:
-        networks = _image_networks(estimator, source, n_classes, seed, rng)
+    networks: list[Any] = [] if before is None else before.networks
+    moments: Any = None
+    if source is None:
+        moments = networks[0].moments() if networks else _moments(samples, rows)
+    if not networks:
+        networks = (
+            _image_networks(estimator, source, n_classes, seed, rng)
+            if moments is None
+            else _feature_networks(estimator, moments, n_classes, seed)
+        )
     chosen = (estimator.augmentation, estimator.strong_augmentation)
     weak, strong = (
         own if given is None else clone(given, safe=False)
@@ -125,8 +129,12 @@ def fit_networks(
     )
     for view in (weak, strong):
         if hasattr(view, "bind"):
-            known = fitted and source is None
-            view.bind(*(networks[0].moments() if known else _moments(samples, rows)))
+            if moments is None:
+                raise ValueError(
+                    f"{name}: expected augmentations of images, got {described(view)}, which is "
+                    "for features; do choose another one, or backbone='mlp'."
+                )
+            view.bind(*moments)
     cleaners = None
     if estimator.cleaner is not None:
         cleaners = [clone(estimator.cleaner) for _ in networks]
@@ -148,7 +156,7 @@ def fit_networks(
     )
     if fitted and before is not None:
         before.restore(learners, estimator.networks_)
-    if estimator.callbacks:
+    if estimator.callbacks is not None:
         # They may predict while it trains.
         estimator.networks_ = learners.averaged()
     fabric = make_fabric(
@@ -186,7 +194,7 @@ def fit_networks(
         patience=estimator.n_iter_no_change if learners.best else None,
         seed=seed,
         compile=estimator.compile,
-        on_epoch_end=partial(_tell, estimator) if estimator.callbacks else None,
+        on_epoch_end=partial(_tell, estimator) if estimator.callbacks is not None else None,
         further=before,
         checkpoint_dir=folder,
         checkpoint_every=estimator.checkpoint_every,
@@ -208,44 +216,12 @@ def fit_networks(
     return list(learners.final()), history
 
 
-def _check_settings(estimator, objective, rows):
-    """Raise ValueError for settings that would have no effect."""
-    name = type(estimator).__name__
-    if estimator.cleaner is not None and estimator.warmup_epochs >= estimator.epochs:
-        raise ValueError(
-            f"{name}: expected warmup_epochs below epochs={estimator.epochs}, got "
-            f"{estimator.warmup_epochs}, so that the cleaner would never divide the rows; do lower "
-            "it, or raise epochs."
-        )
-    if callable(estimator.schedule):
-        schedule_shares(estimator.schedule, estimator.epochs, name)
-    part = estimator.validation_fraction
-    if estimator.n_iter_no_change is not None and part == 0:
-        raise ValueError(
-            f"{name}: expected validation_fraction beside n_iter_no_change, got 0; do set a share "
-            "of the labelled rows, or 'trusted'."
-        )
-    if part == "trusted" and "trusted" in objective.parts:
-        raise ValueError(
-            f"{name}: expected a share as validation_fraction, as the objective learns from the "
-            "trusted rows, got 'trusted'; do set a number."
-        )
-    if (
-        estimator.weights is not None
-        and hasattr(estimator, "_on_features")
-        and (estimator._on_features)
-    ):
-        raise ValueError(
-            f"{name}: expected weights=None where features are trained on, got "
-            f"{estimator.weights!r}; do name a backbone for images."
-        )
-
-
 def _made(estimator, objective):
     """What the networks and all that `partial_fit` keeps are made with."""
     parts = {
         "backbone": estimator.backbone,
-        "hidden_units": np.atleast_1d(estimator.hidden_units).tolist(),
+        "weights": estimator.weights,
+        "hidden_units": layer_widths(estimator.hidden_units, type(estimator).__name__),
         "dropout": float(estimator.dropout),
         "n_networks": int(estimator.n_networks),
         "objective": objective,
@@ -307,14 +283,14 @@ def _run(networks, data, rows):
     return np.concatenate(found).astype(np.float64)
 
 
-def _feature_networks(estimator, samples, rows: TrainingRows, n_classes, seed):
-    mean, spread = _moments(samples, rows)
+def _feature_networks(estimator, moments, n_classes, seed):
+    mean, spread = moments
     return [
         feature_classifier(
             mean,
             spread,
             n_classes,
-            hidden_units=np.atleast_1d(estimator.hidden_units).astype(int).tolist(),
+            hidden_units=layer_widths(estimator.hidden_units, type(estimator).__name__),
             dropout=estimator.dropout,
             seed=seed_of(seed, _INITIAL, number),
         )
@@ -335,6 +311,12 @@ def _image_networks(estimator, source, n_classes, seed, rng):
     featurizer = getattr(weights, "estimator", weights)
     if hasattr(featurizer, "fit_transform"):
         weights = _backbone_of(featurizer)
+        own = described(estimator.backbone)
+        if own not in (described("auto"), described(featurizer.backbone)):
+            raise ValueError(
+                f"NeuralRetrainer: expected backbone='auto' beside weights={featurizer!r}, whose "
+                f"backbone is taken, got {own}; do leave one of them out."
+            )
     mean = std = None
     if weights is None and isinstance(backbone, str):
         mean, std = colour_moments(source, estimator.value_range_, rng)

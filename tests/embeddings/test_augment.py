@@ -165,6 +165,7 @@ def test_it_is_a_scikit_learn_object():
         ({"flip": 1.5}, "flip"),
         ({"jitter": -1.0}, "jitter"),
         ({"scale": (0.5, 0.2)}, "expected scale="),
+        ({"scale": (0.5, None)}, "expected scale="),
         ({"scale": (0.5, 2)}, "<= 1, got"),
         ({"ratio": (0.0, 1.0)}, "expected ratio="),
         ({"sigma": (1.0,)}, "expected sigma="),

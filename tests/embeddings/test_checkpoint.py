@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,6 +168,8 @@ def test_a_folder_that_cannot_be_is_an_error_at_once(tmp_path):
 def test_what_is_described_alike_in_every_process():
     assert described(None) == "None" and described(SimCLR(0.2)) == "SimCLR(temperature=0.2)"
     assert described(network) == f"{__name__}.network"
+    assert described(Path("a")) == described("a") != described(Path("b"))
+    assert described(np.float32(0.5)) == described(0.5) and described(np.bool_(True)) == "True"
     assert described(Scale()) == described(Scale(2.0)) == f"{__name__}.Scale"
 
 

@@ -90,6 +90,14 @@ def test_random_state_decides(seed):
     assert not np.allclose(one, other)
 
 
+def test_no_rows_have_no_embeddings():
+    images = np.random.default_rng(0).random((20, 8, 8))
+    for X in (images, images.reshape(20, -1), (images * 255).astype(np.uint8)):
+        fitted = SSLFeaturizer(ConvKMeans(n_filters=8)).fit(X)
+        found = fitted.transform(X[:0]).features
+        assert found.shape == (0, fitted.transform(X).features.shape[1])
+
+
 def test_container_keeps_its_labels():
     given = LabelledSamples(np.zeros((1797, 1)), DIGITS.target_noisy, inputs=IMAGES)
     samples = quick().fit_transform(given)
@@ -315,6 +323,8 @@ def test_memory_fits_once(tmp_path, monkeypatch):
     [
         ({"method": "none"}, "expected weights for method='none'"),
         ({"method": "kmeans", "weights": "file.safetensors"}, "expected weights=None"),
+        ({"method": ConvKMeans(), "weights": "file.safetensors"}, "expected weights=None"),
+        ({"method": ConvKMeans}, r"instance as method, .* do pass ConvKMeans\(\)"),
         ({"method": "simclr", "epochs": 3, "warmup_epochs": 3}, "expected warmup_epochs below"),
     ],
 )

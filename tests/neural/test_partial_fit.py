@@ -39,14 +39,40 @@ def assert_same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-def test_labels_of_weight_zero_teach_nothing():
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_labels_of_weight_zero_teach_nothing(method):
     weight = np.where(np.arange(400) < 200, 0, 1)
     other = np.where(weight, Y, (Y + 1) % 10)
-    one, two = (LabelledSamples(X, y, weight=weight) for y in (Y, other))
-    assert_same(quick("mixmatch").fit(one), quick("mixmatch").fit(two))
+    fitted = [
+        getattr(quick("mixmatch"), method)(LabelledSamples(X, y, weight=weight)) for y in (Y, other)
+    ]
+    assert_same(*fitted)
+
+
+def test_weights_count_in_every_call():
+    """Rows of half the weight move the network half as far, by plain SGD."""
+
+    def moved(weight):
+        one = quick(optimizer="sgd", ema_decay=0.0, augmentation=as_it_is, weight_decay=0.0)
+        one.set_params(batch_size=400, learning_rate=1e-3).partial_fit(X, Y, classes=CLASSES)
+        before = weights_of(pickle.loads(pickle.dumps(one)))
+        one._kept.optimizer.clear()
+        after = weights_of(one.partial_fit(LabelledSamples(X, Y, weight=np.full(400, weight))))
+        return np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)])
+
+    np.testing.assert_allclose(moved(0.5), moved(1.0) / 2, rtol=0.05, atol=1e-5)
+
+
+def as_it_is(x, generator):
+    return x
 
 
 # One epoch at a time
+
+
+def test_initial_weights_are_for_images():
+    with pytest.raises(ValueError, match="expected weights=None where features"):
+        quick(weights="some.safetensors").partial_fit(X, Y, classes=CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +179,7 @@ def test_classes_that_are_none(classes):
     [
         {"optimizer": "sgd"},
         {"n_networks": 2},
+        {"weights": "other.safetensors"},
         {"hidden_units": 8},
         {"dropout": 0.5},
         {"objective": "mixmatch"},

@@ -224,6 +224,9 @@ def test_starts_from_a_featurizer():
     np.testing.assert_allclose(started.numpy(), own.weight.detach().numpy(), atol=1e-6)
     with pytest.raises(ValueError, match="without one"):
         quick(weights=SSLFeaturizer()).fit(IMAGES, Y)
+    with pytest.raises(ValueError, match="expected backbone='auto' beside weights"):
+        quick(backbone="resnet18", weights=featurizer).fit(IMAGES, Y)
+    assert quick(backbone=own, weights=featurizer, epochs=1).fit(IMAGES, Y).n_iter_ == 1
 
 
 def test_unreadable_rows_teach_nothing_and_are_uniform(tmp_path):

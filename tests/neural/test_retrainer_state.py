@@ -87,6 +87,16 @@ def test_a_run_goes_on_with_its_own_labels_and_settings_alone(tmp_path, changes,
         again.fit(other)
 
 
+def test_a_run_takes_numbers_of_numpy_for_others(tmp_path):
+    numbers = {"learning_rate": 0.25, "batch_size": 64, "dropout": 0.5}
+    NeuralRetrainer("supervised", epochs=2, checkpoint_dir=tmp_path, **numbers).fit(X, Y)
+    numpy = {"learning_rate": np.float32(0.25), "batch_size": np.int64(64)}
+    again = NeuralRetrainer("supervised", epochs=np.int32(2), checkpoint_dir=tmp_path, resume=True)
+    again.set_params(dropout=np.float16(0.5), **numpy).fit(X, Y)
+    assert again.n_iter_ == 2
+    NeuralRetrainer("supervised", epochs=1, checkpoint_dir=tmp_path / "other", **numpy).fit(X, Y)
+
+
 def test_a_run_goes_on_with_its_own_schedule_alone(tmp_path):
     def scheduled(share, **options):
         options |= {"epochs": 2, "checkpoint_dir": tmp_path, "schedule": lambda t, n: share}

@@ -50,6 +50,19 @@ def test_unreadable_rows_are_nowhere(where):
     assert 0 not in rows.labelled and 0 not in rows.candidates
 
 
+def test_features_that_float32_does_not_hold():
+    rows, X = np.arange(6), FEATURES.astype(np.float64)
+    for wrong in (X * 1e40, X * 1e-60):
+        with pytest.raises(ValueError, match="expected features between 1e-30 and 1e.30 in size"):
+            feature_moments(wrong, rows)
+    with pytest.warns(UserWarning, match="differ by more than a millionth"):
+        assert feature_moments(X + 1e9, rows)[1] == 1
+    for constant in (np.zeros((6, 3)), np.full((6, 3), 7.1)):
+        mean, spread = feature_moments(constant, rows)
+        assert spread == 1
+        np.testing.assert_allclose(mean, constant[0])
+
+
 def test_rows_of_weight_zero_are_unlabelled():
     rows = training_rows(samples(weight=[0, 1, 1, 2, 1, 1.0]), False, ALL)
     assert rows.labelled.tolist() == [1, 3, 5] and len(rows.candidates) == 6

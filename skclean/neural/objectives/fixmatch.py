@@ -60,7 +60,7 @@ class FixMatch(MemorylessObjective):
             From x to logits, in training mode. All views pass at once: batch norms see them all.
         batch : Batch
             Rows may be labelled, unlabelled or both.
-        memory : None
+        memory : None, default=None
 
         Returns
         -------

@@ -117,7 +117,7 @@ class MixMatch(MemorylessObjective):
             From x to logits, in training mode.
         batch : Batch
             Rows may be labelled, unlabelled or both.
-        memory : None
+        memory : None, default=None
 
         Returns
         -------

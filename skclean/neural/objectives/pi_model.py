@@ -65,7 +65,7 @@ class PiModel(MemorylessObjective):
         network : Module
             From x to logits.
         batch : Batch
-        memory : None
+        memory : None, default=None
         """
         x, _, rows_weight = all_rows(batch)
         logits = full_precision(network(torch.cat([batch.weak(x), batch.weak(x)])))

@@ -155,7 +155,7 @@ class Supervised(BaseEstimator):
             From x to logits.
         batch : Batch
             Only its labelled rows are looked at.
-        memory : RunningPredictions or None
+        memory : RunningPredictions or None, default=None
             Of `start`; moved.
 
         Returns
