@@ -55,7 +55,8 @@ class EvidenceCleaner(BaseCleaner):
         proba = np.asarray(proba) if is_numpy(proba) else proba
         given = self._check_assessed(given, proba)
         clean, rows = np.full(len(given), np.nan), np.flatnonzero(given >= 0)
-        clean[rows] = self._assess(given[rows], take_rows(proba, rows))
+        if len(rows):
+            clean[rows] = self._assess(given[rows], take_rows(proba, rows))
         return clean
 
     def _assess(self, given: np.ndarray, proba: Any) -> np.ndarray:
@@ -110,10 +111,12 @@ class EvidenceCleaner(BaseCleaner):
         """Parameters and arguments of `assess`, checked; the given labels as int64."""
         self._validate_params()
         name, given = type(self).__name__, np.asarray(given)
-        if proba.ndim != 2 or given.shape != (proba.shape[0],) or given.dtype.kind not in "iu":
+        table = proba.ndim == 2 and proba.shape[1] > 1
+        if not table or given.shape != (proba.shape[0],) or given.dtype.kind not in "iu":
             raise ValueError(
-                f"{name}: expected given integers of shape (n,) and proba of shape (n, C), got "
-                f"{given.dtype} {given.shape} and {tuple(proba.shape)}; do pass positions."
+                f"{name}: expected given integers of shape (n,) and proba of shape (n, C) for two "
+                f"or more classes, got {given.dtype} {given.shape} and {tuple(proba.shape)}; do "
+                "pass positions."
             )
         if len(given) and not -1 <= given.min() <= given.max() < proba.shape[1]:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Makers of label noise: clean labels in, noisy labels and the transition matrix out."""
 
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -108,22 +109,21 @@ def make_asymmetric_noise(
         If `noise_rate` is outside [0, 1], or the map names a class that `y` has not.
     """
     classes, codes, rate = _check_labels(y, noise_rate, "make_asymmetric_noise")
-    if isinstance(class_map, str):
-        if class_map not in ASYMMETRIC_MAPS:
-            raise ValueError(
-                f"make_asymmetric_noise: expected class_map to be a dict or one of "
-                f"{sorted(ASYMMETRIC_MAPS)}, got {shown(class_map)}."
-            )
-        class_map = ASYMMETRIC_MAPS[class_map]
+    found = ASYMMETRIC_MAPS.get(class_map) if isinstance(class_map, str) else class_map
+    if not isinstance(found, Mapping):
+        raise ValueError(
+            f"make_asymmetric_noise: expected class_map to be a dict or one of "
+            f"{sorted(ASYMMETRIC_MAPS)}, got {shown(class_map)}."
+        )
     position = {label: code for code, label in enumerate(classes.tolist())}
-    unknown = [c for pair in class_map.items() for c in pair if c not in position]
+    unknown = [c for pair in found.items() for c in pair if c not in position]
     if unknown:
         raise ValueError(
             f"make_asymmetric_noise: expected class_map to name classes of y, got "
             f"{shown(unknown[0])}; the classes are {classes.tolist()[:20]}."
         )
     target = np.arange(len(classes))
-    for source, given in class_map.items():
+    for source, given in found.items():
         target[position[source]] = position[given]
     return _flip(classes, codes, target, rate, random_state)
 
@@ -178,7 +178,8 @@ def make_instance_dependent_noise(
     y : array-like of shape (n,)
         Clean labels.
     noise_rate : float in [0, 1]
-        Mean flip probability.
+        Centre of the flip probabilities, and their mean but for the truncation, which brings a
+        rate of 0 to 0.08 and one of 1 to 0.92 at the default `spread`.
     spread : float, default=0.1
         Standard deviation of the flip probabilities before truncation; 0 gives every row the
         same.
@@ -205,9 +206,10 @@ def make_instance_dependent_noise(
        NeurIPS 2020, algorithm 2.
     """
     classes, codes, rate = _check_labels(y, noise_rate, "make_instance_dependent_noise")
-    if not spread >= 0:
+    if not isinstance(spread, Real) or not 0 <= spread < np.inf:
         raise ValueError(
-            f"make_instance_dependent_noise: expected spread to be at least 0, got {shown(spread)}."
+            f"make_instance_dependent_noise: expected spread to be a number of at least 0, got "
+            f"{shown(spread)}; do pass one such as 0.1."
         )
     features = check_array(X, dtype=np.float64, copy=True)
     check_consistent_length(features, codes)
@@ -320,11 +322,18 @@ def _check_labels(y, noise_rate, name):
         )
     try:
         classes, codes = np.unique(y.ravel(), return_inverse=True)
+        # NaN alone is not equal to itself.
+        missing = y.size - np.count_nonzero(y == y)
     except TypeError as error:
         raise ValueError(
             f"{name}: expected labels of one type, got several ({error}); do convert them, and "
             "leave rows without a label out."
         ) from error
+    if missing:
+        raise ValueError(
+            f"{name}: expected a label in every row, got NaN in {missing} of {len(codes)}; do "
+            "leave those rows out."
+        )
     if len(classes) < 2:
         raise ValueError(
             f"{name}: expected y to hold at least two classes, got {len(classes)}; do pass clean "

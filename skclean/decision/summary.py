@@ -107,6 +107,10 @@ def audit_labels(
     doubted : float
         Share of the labels that they do not predict, where nothing tells why. Up to
         `DOUBTED_SHARE` it is passed over.
+
+    Returns
+    -------
+    LabelAudit
     """
     judged = ~np.isnan(clean_proba) & (given >= 0)
     wrong = 1 - clean_proba[judged]

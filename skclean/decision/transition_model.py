@@ -9,6 +9,9 @@ from skclean._array import array_namespace, cast_like, from_numpy
 from skclean._blocks import map_rows
 from skclean.linalg.softmax import softmax
 
+#: Standardised scores are clipped to this: the square of those of a new row far out would overflow.
+_FARTHEST = 1e15
+
 
 @dataclass
 class TransitionModel:
@@ -99,7 +102,8 @@ class TransitionModel:
         """Scores (n, C) as float32 of shape (C, n): classes first, so that sums run along rows."""
         xp = array_namespace(scores)
         centred = xp.astype(scores, xp.float64) - from_numpy(self.center, scores)
-        return contiguous(xp.astype(centred / self.scale, xp.float32).T)
+        standard = xp.clip(centred / self.scale, -_FARTHEST, _FARTHEST)
+        return contiguous(xp.astype(standard, xp.float32).T)
 
     def _squares(self, s):
         return (s**2 - cast_like(self.square_center, s)) / self.square_scale

@@ -15,13 +15,11 @@ import numpy as np
 
 from skclean._array import array_namespace, cast_like, take_rows, to_numpy
 from skclean._blocks import sum_blocks
+from skclean.evidence.columns import UNLIKE
 from skclean.evidence.leave_one_out import ALPHAS, best_temperature
 from skclean.linalg.feature_map import linear_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge, spaced
 from skclean.linalg.softmax import softmax
-
-#: Times the median size of the features that one of them may have.
-_LARGEST = 10.0
 
 
 def init_head(
@@ -184,7 +182,7 @@ def fit_scale(X: Any, norm: float) -> FeatureScale:
 
 
 def column_limits(columns: np.ndarray) -> np.ndarray:
-    """Divisors that leave no feature more than ten times as large as the median one.
+    """Divisors that leave no feature more than ten times as large as the (lower) median one.
 
     The leading components of embeddings are smaller than that, features of different units are not.
 
@@ -198,10 +196,10 @@ def column_limits(columns: np.ndarray) -> np.ndarray:
     ndarray of shape (d,)
         At least 1.
     """
-    varied = columns[columns > 0]
+    varied = np.sort(columns[columns > 0])
     if not len(varied):
         return np.ones(len(columns))
-    return np.maximum(columns / (_LARGEST * np.median(varied)), 1)
+    return np.maximum(columns / (UNLIKE * varied[(len(varied) - 1) // 2]), 1)
 
 
 @dataclass

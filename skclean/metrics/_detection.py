@@ -1,5 +1,6 @@
 """How well wrong labels are found, where the truth is known."""
 
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,7 +80,7 @@ def detection_scores(
     >>> scores.recall, round(scores.precision, 2), scores.auc
     (1.0, 0.67, 1.0)
     """
-    if not 0 <= threshold <= 1:
+    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
         raise ValueError(
             f"detection_scores: expected threshold in [0, 1], got {shown(threshold)}; do pass a "
             "probability."
@@ -131,16 +132,17 @@ def calibration_error(correct: Any, proba: Any, *, n_bins: int = 10) -> float:
     Raises
     ------
     ValueError
-        If lengths differ, a value is outside [0, 1], or `n_bins` is less than 1.
+        If lengths differ, a value is outside [0, 1], or `n_bins` is no integer of at least 1.
 
     References
     ----------
     Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian
     Binning", AAAI 2015.
     """
-    if n_bins < 1:
+    if not isinstance(n_bins, Integral) or n_bins < 1:
         raise ValueError(
-            f"calibration_error: expected n_bins of at least 1, got {shown(n_bins)}; do pass 10."
+            f"calibration_error: expected n_bins as an integer of at least 1, got {shown(n_bins)}; "
+            "do pass 10."
         )
     correct = column_or_1d(to_numpy(correct))
     correct = check_unit(correct, len(correct), "correct", "calibration_error")

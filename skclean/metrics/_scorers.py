@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import accuracy_score
+from sklearn.utils import check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from skclean._fields import check_trusted
@@ -32,9 +33,10 @@ def trusted_accuracy(y: Any, y_pred: Any, trusted: Any) -> float:
     Raises
     ------
     ValueError
-        If `trusted` is no boolean mask with one value a row, or has no True.
+        If lengths differ, `trusted` is no boolean mask with one value a row, or has no True.
     """
-    rows = _trusted_rows(trusted, len(y))
+    check_consistent_length(y, y_pred)
+    rows = _trusted_rows(trusted, len(y), "trusted_accuracy")
     return float(accuracy_score(take_any_rows(y, rows), take_any_rows(y_pred, rows)))
 
 
@@ -79,12 +81,14 @@ class TrustedScorer:
         Raises
         ------
         ValueError
-            If there is no mask, it is no boolean mask of n rows, or no row is trusted.
+            If there is no mask, it is no boolean mask of n rows, no row is trusted, or lengths
+            differ.
         """
         if trusted is None and isinstance(X, LabelledSamples):
             trusted = X.trusted
         y = _given_labels(X, y, "TrustedScorer")
-        rows = _trusted_rows(trusted, len(y))
+        check_consistent_length(X, y)
+        rows = _trusted_rows(trusted, len(y), "TrustedScorer")
         predicted = estimator.predict(take_any_rows(X, rows))
         return float(self.score_func(take_any_rows(y, rows), predicted))
 
@@ -120,7 +124,8 @@ def noise_corrected_scorer(transition: Any = None, *, classes: Any = None) -> Ca
         search estimate different ones: a candidate that believes in more noise would be
         corrected more, and win by it.
     classes : array-like of shape (C,) or None, default=None
-        The sorted classes of `transition`. None takes `classes_` of the estimator.
+        The sorted classes of `transition`. None takes `classes_` of the estimator, which lack a
+        class that a fold has no row of: name them beside a matrix of your own.
 
     Returns
     -------
@@ -180,19 +185,19 @@ def _given_labels(X, y, name):
     return X.given_labels()
 
 
-def _trusted_rows(trusted, n):
-    """Positions of the trusted rows, at least one."""
+def _trusted_rows(trusted, n, name):
+    """Positions of the trusted rows, at least one, or an error of `name`."""
     if trusted is None:
         raise ValueError(
-            "TrustedScorer: expected a mask of trusted rows, got none; do fit the search to "
+            f"{name}: expected a mask of trusted rows, got none; do fit the search to "
             "LabelledSamples(X, y, trusted=mask), or call "
             "sklearn.set_config(enable_metadata_routing=True) and fit(X, y, trusted=mask). With "
             "error_score='raise' a search stops at the first such error."
         )
-    rows = np.flatnonzero(check_trusted(trusted, np.zeros(n, dtype=np.int64), n, "TrustedScorer"))
+    rows = np.flatnonzero(check_trusted(trusted, np.zeros(n, dtype=np.int64), n, name))
     if not len(rows):
         raise ValueError(
-            f"TrustedScorer: expected at least one trusted row among the {n} to score, got none; "
+            f"{name}: expected at least one trusted row among the {n} to score, got none; "
             "do use fewer folds, or a splitter that is stratified over the mask."
         )
     return rows

@@ -16,7 +16,7 @@ from skclean.base import BaseCleaner
 from skclean.cleaners.transition import TransitionCleaner
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled, soft_transition
-from skclean.decision.transition import needed_support
+from skclean.decision.transition import SUPPORT_ROWS, needed_support
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, part_of_fit
 
@@ -24,7 +24,8 @@ from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, part_of_fi
 _MAX_ROWS, _CLASS_ROWS = 5000, 50
 #: Noise in few rows has to make the labels likelier by so many nats in all beyond those that
 #: `TransitionCleaner` asks for, where the classes make up these shares of the variance of the
-#: scores, and in between by a line.
+#: scores, and in between by a line; by the less, the more rows there are, down to none at the
+#: number up to which it asks for any.
 _SURE_SEPARATIONS, _SURE_NATS = (0.85, 0.9), (5.0, 0.0)
 #: Where the classes make up less than that share, noise in fewer rows a class has to make the
 #: labels likelier by so many nats: what depends on the row alone would pass for noise.
@@ -332,13 +333,15 @@ def _doubtful(purifier, samples):
     support, separation = getattr(purifier, "_support", (np.inf, 1.0))
     trusted = np.zeros(len(samples), bool) if samples.trusted is None else samples.trusted
     of_class = np.bincount(samples.given[trusted], minlength=len(samples.classes))
-    few = np.count_nonzero(samples.given >= 0) < _WEAK_CLASS_ROWS * len(samples.classes)
+    n = np.count_nonzero(samples.given >= 0)
     needed = needed_support(separation)
     if of_class.min() >= _TRUSTED_OF_CLASS:
         return support < needed
+    few = n < _WEAK_CLASS_ROWS * len(samples.classes)
     if separation < _WEAK_SEPARATION and few and trusted.sum() < _MIN_TRUSTED:
         return support < _WEAK_NATS
-    return support < needed + np.interp(separation, _SURE_SEPARATIONS, _SURE_NATS)
+    more = np.interp(separation, _SURE_SEPARATIONS, _SURE_NATS) * max(1 - n / SUPPORT_ROWS, 0)
+    return support < needed + more
 
 
 def _expected_gain(samples):

@@ -489,3 +489,13 @@ def test_the_simplest_model_is_the_softmax_of_the_scores(few, xp):
     likelihood = np.where(trusted, q[np.arange(len(given)), given], (q * factor).sum(axis=1))
     assert model.log_likelihood == pytest.approx(np.log(likelihood).mean(), abs=1e-5)
     assert model.n_iter == 0 and model.converged
+
+
+@pytest.mark.parametrize("far", [1e20, 1e60])
+def test_new_rows_far_out_have_a_posterior(xp, far):
+    scores, given, _, _ = evidence(300)
+    model, _ = fit_transition(xp.asarray(scores), given)
+    rows = np.concatenate([scores[:2], far * scores[:1]])
+    found = to_numpy(model.posterior(xp.asarray(rows), given[:3]))
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(found[:2], model.posterior(scores[:2], given[:2]), rtol=1e-4)

@@ -111,6 +111,8 @@ def test_calibration_error_of_calibrated_and_of_inverted_probabilities():
         (lambda: calibration_error([1, 0], [0.5]), "proba of shape"),
         (lambda: calibration_error([1, 0], [0.5, -1]), "proba in"),
         (lambda: calibration_error([1, 0], [0.5, 1], n_bins=0), "n_bins"),
+        (lambda: calibration_error([1, 0], [0.5, 1], n_bins=2.5), "n_bins as an integer"),
+        (lambda: detection_scores([0, 1], [0, 1], [0.5, 0.5], threshold="f1"), "threshold in"),
     ],
 )
 def test_errors_say_what_was_expected(call, message):

@@ -143,6 +143,19 @@ def test_fold_without_trusted_rows_says_what_to_do(data):
         trusted_accuracy_scorer(model, X, trusted=np.ones(1500, dtype=bool))
 
 
+@pytest.mark.parametrize("n", [1, 1400, 1600])
+def test_rows_that_do_not_match_are_refused(data, n):
+    X, y, y_given, _, trusted = data
+    predicted, rows = np.resize(y, n), np.resize(X, (n, 10))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        trusted_accuracy(y_given, predicted, trusted)
+    model = LogisticRegression().fit(X, y_given)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        trusted_accuracy_scorer(model, rows, y_given, trusted=trusted)
+    with pytest.raises(ValueError, match="^trusted_accuracy: expected at least one trusted row"):
+        trusted_accuracy(y_given, y, np.zeros(1500, dtype=bool))
+
+
 def test_corrected_scorer_reads_the_matrix_of_the_fitted_cleaner(data):
     X, y, _, transition, _ = data
     y_noisy, _ = make_symmetric_noise(y, 0.4, random_state=1)

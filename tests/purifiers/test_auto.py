@@ -216,3 +216,22 @@ def test_rows_in_a_regular_order(monkeypatch):
 def test_a_ranking_tells_no_number_of_wrong_labels():
     purifier = AutoPurifier([("ranking", RankingCleaner())]).fit(X, NOISY)
     assert "wrong" not in purifier.reason_ and "only candidate" in purifier.reason_
+
+
+@pytest.mark.parametrize("n", [4900, 5100])
+def test_a_rare_class_is_mended_on_both_sides_of_the_check(n):
+    rng = np.random.default_rng(0)
+    truth = (rng.random(n) < 0.2).astype(int)
+    rows = 1.2 * np.eye(2, 10)[truth] + rng.standard_normal((n, 10))
+    noisy = np.where(rng.random(n) < 0.3, rng.integers(0, 2, n), truth)
+    found = AutoPurifier(QUICK[1:]).fit(rows, noisy)
+    assert not found.left_alone_
+    assert np.mean(found.transduction_ == truth) > np.mean(noisy == truth) + 0.05
+
+
+@pytest.mark.parametrize(("n", "doubted"), [(1200, True), (2400, True), (3600, False)])
+def test_the_more_rows_the_less_is_asked_of_noise(n, doubted):
+    purifier = TransitionCleaner()
+    purifier._support = 6.0, 0.6
+    samples = LabelledSamples(np.zeros((n, 1)), np.arange(n) % 2)
+    assert auto._doubtful(purifier, samples) == doubted
