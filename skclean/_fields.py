@@ -3,12 +3,29 @@
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from sklearn.utils import check_array
 
-from skclean._array import detached, is_dask, is_numpy, to_numpy
+from skclean._array import is_dask, to_numpy
 from skclean._blocks import few_rows, in_chunks, map_rows, on_host
-from skclean._labels import is_missing, short, shown
+from skclean._features import check_kind
+from skclean._labels import check_classes, encode_labels, short, shown
+
+#: What has one entry a row.
+ROW_FIELDS = (
+    "features",
+    "inputs",
+    "given",
+    "label_codes",
+    "status_codes",
+    "proba",
+    "clean_proba",
+    "right_proba",
+    "in_distribution_proba",
+    "weight",
+    "trusted",
+    "readable",
+    "index",
+)
+FIELDS = (*ROW_FIELDS, "classes", "feature_names")
 
 #: The states of a purified row; a container stores the positions in this tuple.
 STATUSES = ("kept", "corrected", "unknown", "trusted", "predicted")
@@ -20,101 +37,24 @@ SUM_TOLERANCE = 1e-3
 _NAME = "LabelledSamples"
 
 
-def open_features(features: Any) -> dict[str, Any]:
-    """Features as an array, and the index and column names if they came as a DataFrame."""
-    check_kind(features, _NAME)
-    features = detached(features)
-    index = names = None
-    if hasattr(features, "iloc"):
-        index = features.index
-    columns = getattr(features, "columns", None)
-    if columns is not None and all(isinstance(c, str) for c in columns):
-        names = np.asarray(columns, dtype=object)
-    if is_numpy(features):
-        array = np.asarray(features)
-        features = array if array.dtype.kind in "biuf" else _to_numbers(features, array.dtype)
-    if len(features.shape) < 2:
+def open_labels(
+    y: Any, classes: Any, proba: Any, labels: Any, missing_label: Any
+) -> dict[str, Any]:
+    """Given and purified labels as positions in the classes, and the classes."""
+    given = codes = None
+    if y is not None:
+        given, classes = encode_labels(y, classes=classes, missing_label=missing_label, name=_NAME)
+    elif classes is not None:
+        classes = check_classes(classes, _NAME)
+    elif proba is not None:
+        classes = np.arange(np.shape(proba)[-1])
+    elif labels is not None:
         raise ValueError(
-            f"{_NAME}: expected features of shape (rows, features), got {tuple(features.shape)}. "
-            "Reshape your data either using array.reshape(-1, 1) if it has a single feature or "
-            "array.reshape(1, -1) if it contains a single sample."
+            f"{_NAME}: expected y or classes beside labels, got neither; do pass classes."
         )
-    return {"features": features, "index": index, "feature_names": names}
-
-
-def check_kind(features: Any, name: str) -> None:
-    """Raise ValueError for sparse matrices, masked values and dask's of unknown number of rows."""
-    if sparse.issparse(features):
-        raise ValueError(
-            f"{name}: expected dense features, got a sparse matrix of shape {features.shape}; do "
-            "reduce it first: sklearn.decomposition.TruncatedSVD."
-        )
-    if np.ma.is_masked(features):
-        row = int(np.argwhere(np.ma.getmaskarray(features))[0, 0])
-        raise ValueError(
-            f"{name}: expected features without masked values, got one in row {row}; do impute "
-            "them, or pass X.data where the mask shall not count."
-        )
-    if hasattr(features, "to_dask_array"):
-        raise ValueError(
-            f"{name}: expected an array, got a DataFrame of dask; do call "
-            "X.to_dask_array(lengths=True)."
-        )
-    if is_dask(features) and np.isnan(features.shape).any():
-        raise ValueError(
-            f"{name}: expected a dask array of known chunk sizes, got shape {features.shape}; do "
-            "call X.compute_chunk_sizes() first."
-        )
-
-
-def no_number(features: Any, name: str) -> str | None:
-    """The message on the first cell, column by column, that NumPy does not read as a number.
-
-    Parameters
-    ----------
-    features : array-like or DataFrame of shape (n, d)
-    name : str
-        Who speaks.
-
-    Returns
-    -------
-    str or None
-        None where every cell is a number, or None, which NumPy reads as NaN.
-    """
-    for column, cells in _other_columns(features):
-        if _failure(cells) is None:
-            continue
-        # Missing values last: in a column of strings they are not what is wrong.
-        rows = np.argsort(is_missing(cells), kind="stable")
-        row, error = next((i, e) for i in rows if (e := _failure(cells[i : i + 1])) is not None)
-        missing = is_missing(cells[row : row + 1])[0]
-        return (
-            f"{name}: expected numbers as features, got {shown(cells[row])} in column "
-            f"{shown(column)}, row {row}; do {'impute' if missing else 'encode'} such columns or "
-            f"leave them out ({error})"
-        )
-    return None
-
-
-def _other_columns(features):
-    """Name and cells (n,) of each column that is of no numeric dtype."""
-    if hasattr(features, "iloc") and hasattr(features, "columns"):
-        for place, column in enumerate(features.columns):
-            if features.dtypes.iloc[place].kind not in "biufc":
-                yield column, np.asarray(features.iloc[:, place], dtype=object)
-        return
-    cells = np.asarray(features)
-    if cells.ndim == 2 and cells.dtype.kind not in "biufc":
-        yield from enumerate(cells.T)
-
-
-def _failure(cells):
-    """What NumPy raises where it makes numbers of the cells, None where it succeeds."""
-    try:
-        cells.astype(np.float64)
-    except (OverflowError, TypeError, ValueError) as error:
-        return error
-    return None
+    if labels is not None:
+        codes, _ = encode_labels(labels, classes=classes, name=_NAME)
+    return {"given": given, "label_codes": codes, "classes": classes}
 
 
 def open_rows(key: Any, n: int) -> slice | np.ndarray:
@@ -185,6 +125,23 @@ def with_unreadable(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def in_classes(fields: dict[str, Any], classes: Any, name: str) -> dict[str, Any]:
+    """The fields with labels counted in a class list that contains theirs; ValueError otherwise."""
+    places, classes = encode_labels(
+        fields["classes"], classes=classes, missing_label=None, name=name
+    )
+    fields = fields | {"classes": classes}
+    for field in ("given", "label_codes"):
+        codes = fields[field]
+        if codes is not None:
+            fields[field] = np.where(codes < 0, -1, places[codes])
+    if fields["proba"] is not None:
+        columns = np.zeros((len(places), len(classes)), dtype=fields["proba"].dtype)
+        columns[np.arange(len(places)), places] = 1
+        fields["proba"] = map_rows(lambda proba: proba @ columns, fields["proba"])
+    return fields
+
+
 def check_length(values: Any, n: int, field: str) -> None:
     """Raise ValueError unless the field is absent or has n rows."""
     if values is not None and values.shape[0] != n:
@@ -205,7 +162,7 @@ def _open_proba(proba, n, n_classes, name):
     if is_dask(proba):
         check_kind(proba, name)
         proba = in_chunks(proba)
-    proba = _as_float(proba)
+    proba = _as_float(proba, "proba", name)
     if proba.shape != (n, n_classes):
         raise ValueError(
             f"{name}: expected proba of shape {(n, n_classes)} (rows, classes), got "
@@ -226,7 +183,7 @@ def _open_proba(proba, n, n_classes, name):
 
 def check_unit(values: Any, n: int, field: str, name: str) -> np.ndarray:
     """Values in [0, 1] of shape (n,), NaN where a row was not judged; ValueError otherwise."""
-    values = _one_per_row(_as_float(values), n, field, name)
+    values = _one_per_row(_as_float(values, field, name), n, field, name)
     # Posteriors exceed 1 by a rounding error; more is a mistake.
     bad = (values < 0) | (values > 1 + 1e-6)
     if bad.any():
@@ -240,7 +197,7 @@ def check_unit(values: Any, n: int, field: str, name: str) -> np.ndarray:
 
 def check_weight(values: Any, n: int, name: str) -> np.ndarray:
     """Finite weights of at least 0, of shape (n,); ValueError otherwise."""
-    values = _one_per_row(_as_float(values), n, "weight", name)
+    values = _one_per_row(_as_float(values, "weight", name), n, "weight", name)
     bad = ~(np.isfinite(values) & (values >= 0))
     if bad.any():
         row = int(np.argmax(bad))
@@ -304,7 +261,7 @@ def _label_codes(fields, best, n, n_classes):
     if codes is None and status is None:
         return None
     if codes is not None:
-        codes = _one_per_row(np.array(codes), n, "label_codes", _NAME)
+        codes = _one_per_row(np.array(codes), n, "labels or label_codes", _NAME)
         if codes.dtype.kind not in "iu" or (n and not -1 <= codes.min() <= codes.max() < n_classes):
             raise ValueError(
                 f"{_NAME}: expected label_codes from -1 to {n_classes - 1}, got {short(codes)}; do "
@@ -330,26 +287,6 @@ def _label_codes(fields, best, n, n_classes):
     return codes
 
 
-def _to_numbers(features, dtype):
-    try:
-        return check_array(
-            features,
-            dtype=np.float64,
-            ensure_all_finite=False,
-            ensure_2d=False,
-            allow_nd=True,
-            ensure_min_samples=0,
-            ensure_min_features=0,
-        )
-    except (OverflowError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(
-            no_number(features, _NAME)
-            or f"{_NAME}: expected real numbers as features, got {dtype} ({reason}); do encode "
-            "the columns first."
-        ) from error
-
-
 def _is_distribution(proba):
     """Whether each row is not negative and sums to 1, and the class of its greatest value."""
     sums = proba.sum(axis=1, dtype=np.float64)
@@ -358,11 +295,16 @@ def _is_distribution(proba):
     return good, proba.argmax(axis=1)
 
 
-def _as_float(values):
+def _as_float(values, field, name):
     values = on_host(values)
     if values.dtype in (np.float32, np.float64):
         return values
-    return values.astype(np.float32 if values.dtype == np.float16 else np.float64)
+    try:
+        return values.astype(np.float32 if values.dtype == np.float16 else np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: expected numbers as {field}, got {values.dtype} ({error}); do convert them."
+        ) from error
 
 
 def _one_per_row(values, n, field, name):

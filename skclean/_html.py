@@ -1,11 +1,11 @@
-"""What notebooks show of containers and audits: a little HTML, without scripts."""
+"""What shells and notebooks show of containers and audits: text, and HTML without scripts."""
 
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from skclean._fields import STATUSES
+from skclean._fields import ROW_FIELDS, STATUSES
 
 #: Classes and rows that are listed.
 MAX_CLASSES = 10
@@ -16,6 +16,25 @@ _PICTURES = 60_000
 _CELL = "padding:.15em .7em;text-align:right;border-bottom:1px solid rgba(128,128,128,.3)"
 _LEFT = _CELL.replace("right", "left")
 _BOX = "display:inline-block;vertical-align:top;margin:0 2em .8em 0"
+
+
+def samples_text(samples: Any) -> str:
+    """A container in one line: its size, how many labels and statuses, which other fields."""
+    width = " x ".join(str(size) for size in samples.shape[1:])
+    parts = [f"{len(samples)} rows, {width} features, {samples.dtype}"]
+    given, status = samples.given, samples.status_codes
+    if samples.classes is not None:
+        parts.append(f"{len(samples.classes)} classes")
+    if given is not None:
+        parts.append(f"given: {(given >= 0).sum()}, missing: {(given < 0).sum()}")
+    if status is not None:
+        counts = np.bincount(status, minlength=len(STATUSES))
+        parts.append(", ".join(f"{s}: {c}" for s, c in zip(STATUSES, counts, strict=True) if c))
+    said = ("features", "given", "label_codes", "status_codes", "index")
+    held = [f for f in ROW_FIELDS if f not in said and getattr(samples, f) is not None]
+    if held:
+        parts.append("with " + ", ".join(held))
+    return f"{type(samples).__name__}({'; '.join(parts)})"
 
 
 def samples_html(samples: Any) -> str:

@@ -77,7 +77,7 @@ def encode_labels(
 def check_classes(classes: Any, name: str) -> np.ndarray:
     """The class list as a sorted array without repeats; ValueError otherwise."""
     classes = np.asarray(classes)
-    if classes.dtype == object:
+    if classes.dtype.kind in "OT":
         classes = np.asarray(classes.tolist())
     if classes.ndim != 1 or not len(classes) or not np.array_equal(classes, np.unique(classes)):
         raise ValueError(
@@ -121,8 +121,10 @@ def _open_labels(y, missing_label, name):
     if is_numpy(y) and not isinstance(getattr(y, "dtype", None), np.dtype):
         # Lists and pandas' own types go through objects: NumPy would write the None of
         # ["a", None] as a label, and turns integers with pandas.NA into nothing useful.
-        y = np.asarray(y, dtype=object)
+        # Categories of integers stay so beside missing values by astype alone.
+        y = np.asarray(y.astype(object) if hasattr(y, "astype") else y, dtype=object)
     y = to_numpy(y)
+    y = y.astype(object) if y.dtype.kind == "T" else y
     if y.ndim == 0:
         raise ValueError(f"{name}: expected y with one label a row, got {y!r}; do pass an array.")
     if y.ndim == 2 and y.shape[1] == 1:

@@ -1,13 +1,17 @@
-"""What a classifier is trained on, out of a container."""
+"""What estimators of scikit-learn are handed, out of a container or a bare array."""
 
 from typing import Any
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.utils import check_consistent_length
 
-from skclean._array import is_dask, take_rows
+from skclean._array import is_dask, is_numpy, take_rows, to_numpy
 from skclean._blocks import own_column
 from skclean._fields import CORRECTED, PREDICTED, TRUSTED
-from skclean._labels import shown
+from skclean._labels import encode_labels, shown
+from skclean._optional import import_optional
+from skclean._validation import take_any_rows
 
 #: Soft labels below this probability are left out of the training, unless they are the greatest.
 LEAST_SOFT_LABEL = 0.01
@@ -134,3 +138,72 @@ def check_trainable(codes: np.ndarray, weight: np.ndarray | None, classes: np.nd
             "PurifiedClassifier: expected labels of at least two classes after purification, got "
             f"one class, {shown(classes[present[0]])}; do lower the thresholds of the steps before."
         )
+
+
+def labelled_rows(X: Any, y: Any, missing_label: Any) -> tuple[Any, Any]:
+    """The rows of a bare array, and their labels, where a label is given.
+
+    Parameters
+    ----------
+    X : anything of n rows
+    y : array-like of shape (n,), or anything else, which is handed on with `X`
+    missing_label : "auto", None or a label
+        As in `LabelledSamples`.
+
+    Raises
+    ------
+    ValueError
+        If `X` has other rows than `y`, and as `encode_labels`.
+    """
+    if y is None or to_numpy(y).ndim != 1:
+        return X, y
+    codes, classes = encode_labels(y, missing_label=missing_label, name="PurifiedClassifier")
+    rows = np.flatnonzero(codes >= 0)
+    if len(rows) == len(codes):
+        return X, y
+    check_consistent_length(X, codes)
+    return take_any_rows(X, rows), classes[codes[rows]]
+
+
+def named_columns(features: Any, estimator: Any, names: np.ndarray | None, speaker: Any) -> Any:
+    """The features of a container, as a DataFrame where the estimator chooses columns by name.
+
+    Parameters
+    ----------
+    features : array of shape (n, d)
+    estimator : estimator
+        Maybe with a ColumnTransformer in it.
+    names : ndarray of shape (d,) or None
+    speaker : estimator
+        Who speaks in errors.
+
+    Raises
+    ------
+    ValueError
+        If it does and the features have no names.
+    """
+    if not any(_chooses_by_name(part) for part in parts(estimator)):
+        return features
+    if names is None or not is_numpy(features):
+        raise ValueError(
+            f"{type(speaker).__name__}: expected a container of a DataFrame, as a "
+            "ColumnTransformer names columns, got one whose features have no names; do pass "
+            "LabelledSamples(frame, y), or choose the columns by position."
+        )
+    return import_optional("pandas", "report").DataFrame(features, columns=names, copy=False)
+
+
+def parts(estimator: Any) -> list[Any]:
+    """The estimator and the transformers in it, at any depth."""
+    inner = (v for v in estimator.get_params().values() if hasattr(v, "transform"))
+    return [estimator, *inner]
+
+
+def _chooses_by_name(transformer):
+    if not isinstance(transformer, ColumnTransformer):
+        return False
+    for *_, chosen in transformer.transformers:
+        ends = [chosen.start, chosen.stop] if isinstance(chosen, slice) else chosen
+        if callable(ends) or any(isinstance(c, str) for c in np.ravel(np.asarray(ends, object))):
+            return True
+    return False

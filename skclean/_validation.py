@@ -13,7 +13,8 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, va
 from skclean import _labels
 from skclean._array import array_namespace, detached, is_dask, is_numpy, to_numpy
 from skclean._blocks import all_finite, in_chunks, map_rows
-from skclean._fields import check_kind, check_trusted, no_number
+from skclean._features import check_kind, no_number
+from skclean._fields import check_trusted
 from skclean._labels import short, shown
 from skclean.samples import LabelledSamples
 

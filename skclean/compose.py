@@ -19,7 +19,14 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skclean._array import take_rows
 from skclean._output import TransformsSamples
-from skclean._training_data import check_trainable, hard_training_data, soft_training_data
+from skclean._training_data import (
+    check_trainable,
+    hard_training_data,
+    labelled_rows,
+    named_columns,
+    parts,
+    soft_training_data,
+)
 from skclean._validation import (
     HasMethods,
     StrOptions,
@@ -42,6 +49,8 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
     transformer : estimator with fit and transform, or None, default=None
         It is cloned. None leaves the features as they are. A transformer that cannot be fitted
         without y learns from the purified labels of the container, rows of status unknown left out.
+        It gets an array, or a DataFrame where a ColumnTransformer in it names columns, which takes
+        a container made of a DataFrame.
 
     Attributes
     ----------
@@ -126,8 +135,11 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
                 return found.features
             return type(X)(found.features, columns=found.feature_names, index=found.index)
         check_names(self, X.feature_names, reset=False)
-        features = self.transformer_.transform(X.features)
-        names = self._names_out(features.shape[1]) if hasattr(self, "feature_names_in_") else None
+        names = getattr(self, "feature_names_in_", None)
+        features = self.transformer_.transform(
+            named_columns(X.features, self.transformer_, names, self)
+        )
+        names = None if names is None else self._names_out(features.shape[1])
         samples = X.with_features(features)
         names = samples.feature_names if names is None else names
         return samples._replace(index=X.index, feature_names=names)
@@ -171,7 +183,10 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         else:
             rows = slice(None) if samples.readable is None else np.flatnonzero(samples.readable)
             y = None if y is None else take_any_rows(y, rows)
-        self.transformer_.fit(take_rows(samples.features, rows), y)
+        features = take_rows(samples.features, rows)
+        self.transformer_.fit(
+            named_columns(features, self.transformer_, samples.feature_names, self), y
+        )
 
     def _wrapped(self):
         # Validation makes the identity check its input as any other transformer does.
@@ -189,8 +204,7 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
 
 def _learns_from_labels(transformer):
     """Whether it cannot be fitted without labels, or a transformer in it cannot."""
-    inner = (v for v in transformer.get_params().values() if hasattr(v, "transform"))
-    return any(_requires_labels(part) for part in (transformer, *inner) if hasattr(part, "fit"))
+    return any(_requires_labels(part) for part in parts(transformer) if hasattr(part, "fit"))
 
 
 def _requires_labels(transformer):
@@ -226,12 +240,13 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Train a classifier on the purified labels that a container carries.
 
     Rows of status unknown and rows without any label stay out of the training. On bare arrays it
-    is the classifier itself, trained on `y`.
+    is the classifier itself, trained on the rows that have a label in `y`.
 
     Parameters
     ----------
     estimator : classifier or None, default=None
-        It is cloned. None is ``LogisticRegression(max_iter=1000)``.
+        It is cloned. None is ``LogisticRegression(max_iter=1000)``. Of a container it gets an
+        array, or a DataFrame as the transformer of `OnFeatures` does.
     use : {"labels", "soft", "weights"}, default="labels"
         "labels" trains on the hard labels. "soft" trains on `proba`: a row is repeated for each
         class of probability of at least 0.01 (for the most probable one always), with that
@@ -239,6 +254,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "weights" trains on the hard labels with `weight` as sample weight; where the container
         has none, with the probability that the label is right: `clean_proba` where it is the
         given label, else `right_proba` or the label's `proba`, and 1 in trusted rows.
+    missing_label : "auto", None or a label, default="auto"
+        What marks a missing label in a `y` beside a bare array, as in `LabelledSamples`.
 
     Attributes
     ----------
@@ -261,13 +278,18 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """
 
     _parameter_constraints = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        # Before its fit, StackingClassifier has no predict.
+        "estimator": [HasMethods("fit"), None],
         "use": [StrOptions({"labels", "soft", "weights"})],
+        "missing_label": "no_validation",
     }
 
-    def __init__(self, estimator: Any = None, use: str = "labels") -> None:
+    def __init__(
+        self, estimator: Any = None, use: str = "labels", *, missing_label: Any = "auto"
+    ) -> None:
         self.estimator = estimator
         self.use = use
+        self.missing_label = missing_label
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train the classifier.
@@ -276,7 +298,8 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         ----------
         X : LabelledSamples, array or DataFrame of shape (n, d)
         y : array-like of shape (n,) or None, default=None
-            With a container: None, or its given labels. With a bare array: what is trained on.
+            With a container: None, or its given labels. With a bare array: what is trained on,
+            without the rows whose label is missing; of several columns all, as they are.
 
         Returns
         -------
@@ -295,7 +318,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if self._on_container:
             self._fit_container(X, y)
             return self
-        self.estimator_.fit(X, y)
+        self.estimator_.fit(*labelled_rows(X, y, self.missing_label))
         self.classes_ = self.estimator_.classes_
         _copy_feature_attributes(self.estimator_, self)
         return self
@@ -335,6 +358,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         else:
             features, codes, weight = hard_training_data(samples, self.use == "weights")
         check_trainable(codes, weight, samples.classes)
+        features = named_columns(features, self.estimator_, samples.feature_names, self)
         self.classes_ = samples.classes
         if weight is None:
             self.estimator_.fit(features, samples.classes[codes])
@@ -344,13 +368,15 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             raise ValueError(
                 "PurifiedClassifier: expected an estimator whose fit takes sample_weight for "
                 f"use={self.use!r}, got {type(self.estimator_).__name__}; do set use='labels' or "
-                "another estimator."
+                "another estimator, and put transformers before it in OnFeatures, as a step before."
             )
 
     def _call(self, method, X):
         check_is_fitted(self)
         if self._on_container or isinstance(X, LabelledSamples):
             X = open_features(X, estimator=self, reset=False)
+            names = getattr(self, "feature_names_in_", None)
+            X = named_columns(X, self.estimator_, names, self)
         return getattr(self.estimator_, method)(X)
 
     def _spread(self, scores, absent):

@@ -5,29 +5,15 @@ from typing import Any
 import numpy as np
 
 from skclean import _fields, _labels
-from skclean._array import is_dask, is_host, take_rows, to_numpy
-from skclean._blocks import best_class, map_rows
+from skclean._array import take_rows
+from skclean._blocks import best_class
+from skclean._features import held_features, open_features
 from skclean._fields import STATUSES
 from skclean._frame import Frames
+from skclean._html import samples_html, samples_text
 from skclean._warnings import warn
 from skclean.exceptions import LabelsDroppedWarning
 
-_ROW_FIELDS = (
-    "features",
-    "inputs",
-    "given",
-    "label_codes",
-    "status_codes",
-    "proba",
-    "clean_proba",
-    "right_proba",
-    "in_distribution_proba",
-    "weight",
-    "trusted",
-    "readable",
-    "index",
-)
-_FIELDS = (*_ROW_FIELDS, "classes", "feature_names")
 _NAME = "LabelledSamples"
 _KEEP = object()
 
@@ -52,8 +38,8 @@ class LabelledSamples(Frames):
     inputs : array of shape (n, ...) or None, default=None
         What the features were computed from, e.g. images.
     proba : array of shape (n, C) or None, default=None
-        Probability of each class, rows summing to 1. Without `labels` and `status` it is evidence
-        that the user brings; with them it is the purified soft labels.
+        Probability of each class, in the order of `classes`, rows summing to 1. Without `labels`
+        and `status` it is evidence that the user brings; with them it is the purified soft labels.
     labels : array-like of shape (n,) or None, default=None
         The purified labels, in the user's classes. None takes the given label in rows kept or
         trusted, and elsewhere the class of the greatest `proba`.
@@ -101,7 +87,7 @@ class LabelledSamples(Frames):
     """
 
     #: `_known_rows`: the RowIndex of the cleaner that was fitted to these rows, for the next one.
-    __slots__ = (*_FIELDS, "_known_rows")
+    __slots__ = (*_fields.FIELDS, "_known_rows")
 
     features: Any
     inputs: Any
@@ -138,30 +124,15 @@ class LabelledSamples(Frames):
         readable: Any = None,
         missing_label: Any = "auto",
     ) -> None:
-        fields = _fields.open_features(features)
-        given = None
-        if y is not None:
-            given, classes = _labels.encode_labels(
-                y, classes=classes, missing_label=missing_label, name=_NAME
-            )
-        elif classes is not None:
-            classes = _labels.check_classes(classes, _NAME)
-        elif proba is not None:
-            classes = np.arange(np.shape(proba)[-1])
-        elif labels is not None:
-            raise ValueError(
-                f"{_NAME}: expected y or classes beside labels, got neither; do pass classes."
-            )
-        fields.update(inputs=inputs, given=given, classes=classes, trusted=trusted)
+        fields = open_features(features)
+        fields.update(_fields.open_labels(y, classes, proba, labels, missing_label))
+        fields.update(inputs=inputs, trusted=trusted, readable=readable, status_codes=status)
         fields.update(proba=proba, clean_proba=clean_proba, right_proba=right_proba, weight=weight)
-        fields.update(in_distribution_proba=in_distribution_proba, readable=readable)
-        fields.update(status_codes=status, label_codes=None)
-        if labels is not None:
-            fields["label_codes"], _ = _labels.encode_labels(labels, classes=classes, name=_NAME)
+        fields.update(in_distribution_proba=in_distribution_proba)
         self._set(_fields.checked(fields))
 
     def _set(self, fields):
-        for field in _FIELDS:
+        for field in _fields.FIELDS:
             object.__setattr__(self, field, _fields.frozen(fields.get(field)))
         object.__setattr__(self, "_known_rows", None)
 
@@ -173,7 +144,7 @@ class LabelledSamples(Frames):
         return new
 
     def _as_dict(self):
-        return {field: getattr(self, field) for field in _FIELDS}
+        return {field: getattr(self, field) for field in _fields.FIELDS}
 
     def _replace(self, **changes):
         """The container with other fields, which are known to be right."""
@@ -192,11 +163,8 @@ class LabelledSamples(Frames):
     def __delattr__(self, field):
         self.__setattr__(field, None)
 
-    def __getstate__(self):
-        return self._as_dict()
-
-    def __setstate__(self, state):
-        self._set(state)
+    __getstate__ = _as_dict
+    __setstate__ = _set
 
     # What the labels are
 
@@ -232,17 +200,13 @@ class LabelledSamples(Frames):
 
         Before purification it is None, or kept and unknown where rows could not be read.
         """
-        codes = self.status_codes
-        if codes is None and self.readable is not None:
-            codes = np.where(self.readable, _fields.KEPT, _fields.UNKNOWN)
+        codes = self._status_codes()
         return None if codes is None else np.asarray(STATUSES)[codes]
 
     @property
     def known(self) -> np.ndarray:
         """Mask of shape (n,) of the rows whose label may be trained on: status not unknown."""
-        if self.status_codes is None:
-            return self._known_codes() >= 0
-        return self.status_codes != _fields.UNKNOWN
+        return self._known_codes() >= 0
 
     def labels_or_missing(self) -> np.ndarray:
         """Hard labels of shape (n,), -1 in rows of status unknown or without a label.
@@ -263,11 +227,13 @@ class LabelledSamples(Frames):
 
     def _known_codes(self):
         codes = self.label_codes if self.purified else self._require(self.given)
-        if self.readable is not None:
-            codes = np.where(self.readable, codes, -1)
-        if self.status_codes is None:
-            return codes
-        return np.where(self.status_codes == _fields.UNKNOWN, -1, codes)
+        status = self._status_codes()
+        return codes if status is None else np.where(status == _fields.UNKNOWN, -1, codes)
+
+    def _status_codes(self):
+        if self.status_codes is None and self.readable is not None:
+            return np.where(self.readable, _fields.KEPT, _fields.UNKNOWN)
+        return self.status_codes
 
     def _codes(self):
         if self.purified:
@@ -299,7 +265,7 @@ class LabelledSamples(Frames):
             If the number of rows differs.
         """
         fields = self._as_dict() | {"feature_names": None}
-        opened = _fields.open_features(features)
+        opened = open_features(features)
         fields.update({k: v for k, v in opened.items() if v is not None})
         if inputs is not _KEEP:
             fields["inputs"] = inputs
@@ -365,19 +331,7 @@ class LabelledSamples(Frames):
             return self._replace(classes=_labels.check_classes(classes, name))
         if np.array_equal(self.classes, classes):
             return self
-        places, classes = _labels.encode_labels(
-            self.classes, classes=classes, missing_label=None, name=name
-        )
-        fields = self._as_dict() | {"classes": classes}
-        for field in ("given", "label_codes"):
-            codes = fields[field]
-            if codes is not None:
-                fields[field] = np.where(codes < 0, -1, places[codes])
-        if self.proba is not None:
-            columns = np.zeros((len(self.classes), len(classes)), dtype=self.proba.dtype)
-            columns[np.arange(len(places)), places] = 1
-            fields["proba"] = map_rows(lambda proba: proba @ columns, self.proba)
-        return self._new(fields)
+        return self._new(_fields.in_classes(self._as_dict(), classes, name))
 
     # What scikit-learn asks of an array
 
@@ -407,30 +361,19 @@ class LabelledSamples(Frames):
     def __getitem__(self, key: Any) -> "LabelledSamples":
         rows = _fields.open_rows(key, len(self))
         fields = self._as_dict()
-        for field in _ROW_FIELDS:
+        for field in _fields.ROW_FIELDS:
             if fields[field] is not None:
                 fields[field] = take_rows(fields[field], rows)
         return self._new(fields)
 
     def __array__(self, dtype=None, copy=None):
-        if is_dask(self.features):
-            raise TypeError(
-                f"{_NAME}: expected features in memory, got a dask array of shape {self.shape}; "
-                "where it fits, do samples.with_features(samples.features.compute())."
-            )
-        if not is_host(self.features):
-            raise TypeError(
-                f"{_NAME}: expected features on the host, got {type(self.features)} on a device; "
-                "do move them: samples.with_features(samples.features.get()) for CuPy, .cpu() for "
-                "torch."
-            )
+        held = held_features(self.features)
         if self.given is not None or self.status is not None or self.purified:
             warn(
                 f"{_NAME}: a bare array is made of the features, the labels are lost; read "
                 ".features where that is meant, or wrap the transformer in OnFeatures.",
                 LabelsDroppedWarning,
             )
-        held = to_numpy(self.features)
         array = np.asarray(held, dtype=dtype)
         if copy is False and array is not held:
             raise ValueError(
@@ -443,22 +386,7 @@ class LabelledSamples(Frames):
     # To look at
 
     def __repr__(self) -> str:
-        width = " x ".join(str(size) for size in self.shape[1:])
-        parts = [f"{len(self)} rows, {width} features, {self.dtype}"]
-        if self.classes is not None:
-            parts.append(f"{len(self.classes)} classes")
-        if self.given is not None:
-            parts.append(f"given: {(self.given >= 0).sum()}, missing: {(self.given < 0).sum()}")
-        if self.status_codes is not None:
-            counts = np.bincount(self.status_codes, minlength=len(STATUSES))
-            parts.append(", ".join(f"{s}: {c}" for s, c in zip(STATUSES, counts, strict=True) if c))
-        others = set(_ROW_FIELDS) - {"features", "given", "label_codes", "status_codes", "index"}
-        held = [f for f in _ROW_FIELDS if f in others and getattr(self, f) is not None]
-        if held:
-            parts.append("with " + ", ".join(held))
-        return f"{_NAME}({'; '.join(parts)})"
+        return samples_text(self)
 
     def _repr_html_(self) -> str:
-        from skclean._html import samples_html
-
         return samples_html(self)

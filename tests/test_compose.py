@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import StackingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.linear_model import LogisticRegression
-from sklearn.naive_bayes import GaussianNB
+from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -188,6 +191,41 @@ def test_frames_from_the_transformer():
     assert bare.feature_names.tolist() == ["x0", "x1", "x2", "x3"] and bare.index is None
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [["a", "b"], np.array(["a", "b"], dtype=object), slice("a", "b"), make_column_selector("a|b")],
+)
+def test_columns_are_chosen_by_name(chosen):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=list("cabd"), index=np.arange(N)[::-1])
+    container = LabelledSamples(frame, GIVEN)
+    choose = ColumnTransformer([("scaled", StandardScaler(), chosen)])
+    expected = StandardScaler().fit_transform(X[:, 1:3])
+    for transformer in (choose, make_pipeline(choose, FunctionTransformer())):
+        wrapped = OnFeatures(transformer).fit(container)
+        found = wrapped.transform(container)
+        np.testing.assert_allclose(found.features, expected)
+        np.testing.assert_allclose(wrapped.transform(container[:3]).features, expected[:3])
+        np.testing.assert_array_equal(found.index, frame.index)
+    assert list(OnFeatures(choose).fit_transform(container).feature_names) == [
+        "scaled__a",
+        "scaled__b",
+    ]
+    classifier = PurifiedClassifier(make_pipeline(choose, GaussianNB())).fit(container)
+    for test in (container, frame):
+        np.testing.assert_array_equal(
+            classifier.predict(test), GaussianNB().fit(expected, GIVEN).predict(expected)
+        )
+    with pytest.raises(ValueError, match=r"OnFeatures: expected a container of a DataFrame.*frame"):
+        OnFeatures(choose).fit(LabelledSamples(X, GIVEN))
+
+
+def test_columns_chosen_by_position_are_those_of_an_array():
+    choose = ColumnTransformer([("first", FunctionTransformer(lambda x: x[:, :1]), [2, 3])])
+    found = OnFeatures(choose).fit_transform(samples())
+    np.testing.assert_array_equal(found.features, X[:, 2:3])
+
+
 # PurifiedClassifier
 
 
@@ -263,6 +301,29 @@ def test_a_bare_array_trains_on_y():
     assert_trained_as(PurifiedClassifier().fit(X, GIVEN), expected)
 
 
+@pytest.mark.parametrize(
+    ("missing", "missing_label"), [(None, "auto"), (np.nan, "auto"), (-1, "auto"), ("?", "?")]
+)
+def test_a_bare_array_trains_on_the_rows_of_y_that_have_a_label(missing, missing_label):
+    y = GIVEN.astype(object)
+    y[:7] = missing
+    classifier = PurifiedClassifier(missing_label=missing_label).fit(X, y)
+    assert_trained_as(classifier, LogisticRegression(max_iter=1000).fit(X[7:], GIVEN[7:]))
+
+
+def test_minus_one_beside_a_bare_array():
+    y = np.where(np.arange(N) < 7, -1, TRUTH)
+    with pytest.warns(UserWarning, match="PurifiedClassifier: 7 rows of y hold -1"):
+        assert PurifiedClassifier().fit(X, y).classes_.tolist() == [0, 1, 2]
+    assert PurifiedClassifier(missing_label=-1).fit(X, y).classes_.tolist() == [0, 1, 2]
+    assert PurifiedClassifier(missing_label=None).fit(X, y).classes_.tolist() == [-1, 0, 1, 2]
+    texts = ["good", "bad"] * (N // 2)
+    words = PurifiedClassifier(make_pipeline(CountVectorizer(), MultinomialNB()), missing_label=-1)
+    assert words.fit(texts, np.arange(N) % 2 - (np.arange(N) > 80)).classes_.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        PurifiedClassifier(missing_label=-1).fit(X[1:], y)
+
+
 def test_never_a_silent_training_on_y():
     for y in (GIVEN, None):
         with pytest.raises(
@@ -284,6 +345,7 @@ def test_never_a_silent_training_on_y():
         (None, "soft", {"proba": None, "status": None}, "proba in the container for use='soft'"),
         (KNeighborsClassifier(), "soft", {}, "sample_weight.*got KNeighborsClassifier"),
         (KNeighborsClassifier(), "weights", {}, "sample_weight.*got KNeighborsClassifier"),
+        (make_pipeline(PCA(2), GaussianNB()), "soft", {}, "got Pipeline; .* OnFeatures"),
         (None, "hard", {}, "'use' parameter"),
         ("svm", "labels", {}, "'estimator' parameter"),
     ],
@@ -320,6 +382,9 @@ def test_predictions_for_containers_and_arrays():
 
 
 def test_methods_are_those_of_the_estimator():
+    stacked = PurifiedClassifier(StackingClassifier([("bayes", GaussianNB())]))
+    assert not hasattr(stacked, "predict_proba")
+    assert stacked.fit(samples()).predict_proba(X).shape == (N, 3)
     assert not hasattr(PurifiedClassifier(LinearSVC()), "predict_proba")
     assert not hasattr(PurifiedClassifier(LinearSVC()).fit(samples()), "predict_proba")
     assert hasattr(PurifiedClassifier(LinearSVC()), "decision_function")

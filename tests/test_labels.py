@@ -44,6 +44,18 @@ def test_pandas_labels():
         pd.Series([7, pd.NA, 3], dtype="Int64"),
     ):
         np.testing.assert_array_equal(LabelledSamples(X[:3], y).given, [1, -1, 0])
+    for y in (pd.Categorical([7, None, 3]), pd.Series([7, None, 3], dtype="category")):
+        classes = LabelledSamples(X[:3], y.astype(pd.CategoricalDtype([3, 7]))).classes
+        assert classes.tolist() == [3, 7] and classes.dtype == np.int64
+
+
+@pytest.mark.skipif(np.__version__ < "2", reason="strings of NumPy 2")
+def test_strings_of_numpy():
+    kind = np.dtypes.StringDType(na_object=None)
+    y = np.array(["b", None, "a"], dtype=kind)
+    for classes in (None, np.array(["a", "b"], dtype=kind)):
+        samples = LabelledSamples(X[:3], y, classes=classes)
+        assert samples.given.tolist() == [1, -1, 0] and samples.classes.tolist() == ["a", "b"]
 
 
 def test_torch_labels():

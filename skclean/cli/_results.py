@@ -9,13 +9,14 @@ from numpy.lib.format import write_array
 
 from skclean._fields import STATUSES
 from skclean._files import naming
-from skclean._labels import decode_labels, short
+from skclean._labels import short
 from skclean._optional import import_optional
+from skclean.inspection._display import parts
 from skclean.inspection.verdicts import verdicts
 
-#: Columns that are added, in their order.
 #: A batch with that much more noise than the fit had may be of another kind.
 _MORE_WRONG = 0.1
+#: Columns that are added, in their order.
 COLUMNS = (
     "given_label",
     "purified_label",
@@ -151,8 +152,11 @@ def _write_csv(table, path):
 
 
 def _as_array(table, name):
-    """A column as an array that needs no pickle: "" and -1 where a string or integer is missing."""
-    pa = import_optional("pyarrow", "cli")
+    """A column as an array that needs no pickle: "" and -1 where a string or integer is missing.
+
+    Integers of which some are missing and one is -1, or too great for int64, come as strings.
+    """
+    pa, compute = import_optional("pyarrow", "cli"), import_optional("pyarrow.compute", "cli")
     column = table.column(name).combine_chunks()
     if pa.types.is_nested(column.type):
         raise ValueError(
@@ -160,13 +164,12 @@ def _as_array(table, name):
             "do write .parquet."
         )
     if pa.types.is_integer(column.type) and column.null_count:
-        values = column.to_pylist()
-        classes = np.unique([v for v in values if v is not None])
-        codes = np.array([-1 if v is None else np.searchsorted(classes, v) for v in values])
-        return decode_labels(codes, classes)
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        found = {v for v in column.unique().to_pylist() if v is not None}
+        if -1 not in found and max(found, default=0) < 2**63:
+            return compute.fill_null(column.cast(pa.int64()), -1).to_numpy()
+    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         return column.to_numpy(zero_copy_only=False)
-    if pa.types.is_boolean(column.type) and not column.null_count:
+    elif pa.types.is_boolean(column.type) and not column.null_count:
         return column.to_numpy(zero_copy_only=False)
     return np.array(["" if v is None else str(v) for v in column.to_pylist()])
 
@@ -210,8 +213,7 @@ def summary_of(command: str, samples: Any, cleaner: Any = None) -> dict[str, Any
 
 def rates(samples: Any, model: Any) -> dict[str, float | None]:
     """Share of the labels of a batch that are wrong, and of those of the fit, where it is known."""
-    steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
-    fitted = [step.noise_rate_ for step in steps if hasattr(step, "noise_rate_")]
+    fitted = [part.noise_rate_ for part in parts(model) if hasattr(part, "noise_rate_")]
     clean = samples.clean_proba[~np.isnan(samples.clean_proba)]
     return {
         "noise_rate": float(1 - clean.mean()) if len(clean) else None,

@@ -54,7 +54,7 @@ class ChangeDisplay:
         labels : array-like of shape (n,) or None, default=None
             Purified labels, missing where unknown. None with a container.
         classes : array-like of shape (C,) or None, default=None
-            Sorted classes. None: those of the container or of `y`.
+            Sorted classes, all there are. None: those of the container or of `y`.
         ax : matplotlib Axes or None, default=None
         **kwargs
             Further arguments of `plot`.
@@ -98,6 +98,8 @@ def _open_change(
     ValueError
         If there are no purified labels, or lengths differ.
     """
+    if isinstance(y, LabelledSamples) and classes is not None:
+        y = y._with_classes(classes, name)
     if isinstance(y, LabelledSamples) and labels is None:
         if not y.purified:
             raise ValueError(
@@ -106,8 +108,8 @@ def _open_change(
             )
         return y._given_codes(), y._known_codes(), y.classes
     if isinstance(y, LabelledSamples):
-        y, classes = y._given_codes(), y.classes if classes is None else classes
-        y = np.where(y < 0, None, classes[y])
+        given, classes = y._given_codes(), y.classes
+        y = np.where(given < 0, None, classes[given])
     if labels is None:
         raise ValueError(
             f"{name}: expected purified labels beside y, got none; do pass labels, or a "

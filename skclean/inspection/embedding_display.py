@@ -142,7 +142,8 @@ class EmbeddingDisplay:
         ----------
         X : LabelledSamples, or array of shape (n, d)
         y : array-like of shape (n,) or None, default=None
-            What colours the points, any labels with missing values. None with a container.
+            What colours the points, any labels with missing values. None takes those of the
+            container that `by` names.
         by : {"status", "label", "given"}, default="status"
             Of a container: the status, the purified label or the given one.
         projection : array of shape (n, 2) or None, default=None
@@ -253,8 +254,10 @@ def _open(X, y, by):
     """Features (n, d), codes (n,), their names, and the rows that could be read."""
     if by not in _BY:
         raise ValueError(f"{_NAME}: expected by to be one of {_BY}, got {by!r}; do pass one.")
+    contained = isinstance(X, LabelledSamples)
+    read = X.readable if contained else None
     if y is not None:
-        features = X.features if isinstance(X, LabelledSamples) else X
+        features = X.features if contained else X
         features = features if hasattr(features, "device") else to_numpy(features)
         codes, names = encode_labels(y, name=_NAME)
         if len(codes) != len(features):
@@ -262,22 +265,25 @@ def _open(X, y, by):
                 f"{_NAME}: expected y of {len(features)} rows, as many as X, got {len(codes)}; do "
                 "pass that of the same rows."
             )
-        return features, codes, names, np.arange(len(codes))
+        return features, codes, names, _positions(read, len(codes))
     codes = names = None
-    if isinstance(X, LabelledSamples):
+    if contained:
         names = STATUSES if by == "status" else X.classes
         if by == "label":
             codes = X._known_codes() if X.purified else None
         else:
             codes = X.status_codes if by == "status" else X.given
     if codes is None:
-        got = "a container without" if isinstance(X, LabelledSamples) else "an array alone"
+        got = "a container without" if contained else "an array alone"
         raise ValueError(
             f"{_NAME}: expected a LabelledSamples with {by}, got {got}; do transform it by a "
             "fitted cleaner, or pass y."
         )
-    rows = np.arange(len(X)) if X.readable is None else np.flatnonzero(X.readable)
-    return X.features, codes, names, rows
+    return X.features, codes, names, _positions(read, len(X))
+
+
+def _positions(mask, n):
+    return np.arange(n) if mask is None else np.flatnonzero(mask)
 
 
 def _principal(features, rng):

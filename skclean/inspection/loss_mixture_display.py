@@ -157,7 +157,8 @@ class LossMixtureDisplay(MixtureDisplay):
             Class probabilities that have not seen the given labels. None takes those of the
             container.
         classes : array-like of shape (C,) or None, default=None
-            Classes of the columns of `proba`, sorted. None: those found in `y`.
+            Classes of the columns of `proba`, sorted. None: those of the container, or found in
+            `y`.
         threshold : float in [0, 1], default=0.5
         class_aware : bool, default=False
             As in `GMMCleaner`.
@@ -212,7 +213,10 @@ def _arrays(mixture, given):
 def _open(y, proba, classes):
     """Given codes (n,), probabilities (n, C) and classes (C,)."""
     if isinstance(y, LabelledSamples):
+        y = y if classes is None else y._with_classes(classes, _NAME)
         given, classes = y._given_codes(), y.classes
+        if y.readable is not None:
+            given = np.where(y.readable, given, -1)
         if proba is None and y.proba is not None:
             proba, kept = to_numpy(y.proba), np.empty(0, dtype=int)
             if y.status_codes is not None:

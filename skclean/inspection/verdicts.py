@@ -22,8 +22,7 @@ def is_evidence(model: Any) -> bool:
 
     False where the features do not predict the labels, or the rows are too few.
     """
-    steps = [step for _, step in model.steps] if hasattr(model, "steps") else [model]
-    judges = [part for part in steps if hasattr(part, "audit")]
+    judges = [part for part in parts(model) if hasattr(part, "audit")]
     if not judges:
         return True
     try:

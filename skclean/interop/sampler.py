@@ -84,7 +84,8 @@ class PurifyingSampler(OneToOneFeatureMixin, MetaEstimatorMixin, BaseEstimator):
                 f"PurifyingSampler: expected rows of known label, got none out of {len(samples)}; "
                 "do lower the cleaner's threshold."
             )
-        return take_any_rows(X, rows), _like(samples.labels_or_missing()[rows], y, rows)
+        labels = samples.classes[samples._known_codes()[rows]]
+        return take_any_rows(X, rows), _like(labels, y, rows)
 
     def _fit(self, X, y, params):
         self._validate_params()

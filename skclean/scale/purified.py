@@ -119,10 +119,12 @@ def write_purified(
 
 
 def _check(samples, columns, embedding):
-    if not samples.purified:
+    contained = isinstance(samples, LabelledSamples)
+    if not contained or not samples.purified:
+        got = "a container that no cleaner has seen" if contained else type(samples).__name__
         raise ValueError(
-            "write_purified: expected purified labels, got a container that no cleaner has seen; "
-            "do pass what transform gives."
+            f"write_purified: expected purified labels, got {got}; do pass what transform of a "
+            "cleaner gives."
         )
     for name, values in columns.items():
         shape = getattr(values, "shape", None) or (len(values),)

@@ -212,3 +212,22 @@ def test_two_processes_to_one_output(data, noisy, env):
     assert "expected a new file" in said[codes.index(1)]
     assert pq.read_table(data / "o.parquet").num_rows == (240 if codes[0] == 0 else 120)
     assert names(data) == ["d.npz", "e.npz", "o.parquet"]
+
+
+def test_missing_integers_beside_minus_one_in_npz(run, noisy):
+    """Where -1 is a value, what is missing is told apart from it."""
+    pa = pytest.importorskip("pyarrow")
+    columns = {f"x{j}": noisy.X[:, j] for j in range(5)}
+    columns["y"] = np.where(noisy.codes > 0, 1, -1)
+    extra = {"seen": [None, *range(239)], "id_of": [None, *[2**63] * 239]}
+    kinds = {"seen": pa.int32(), "id_of": pa.uint64()}
+    others = {name: pa.array(v, kinds[name]) for name, v in extra.items()}
+    pq.write_table(pa.table(columns | others), "d.parquet")
+    run("purify", "d.parquet", "-l", "y", "-f", "x?", "-c", "gmm", "-o", "o.npz")
+    found = np.load("o.npz")
+    np.testing.assert_array_equal(found["given_label"], columns["y"])
+    assert set(found["purified_label"]) == {"", "-1", "1"}
+    np.testing.assert_array_equal(found["purified_label"] == "", found["status"] == "unknown")
+    np.testing.assert_array_equal(found["seen"], np.arange(240) - 1)
+    assert found["seen"].dtype == np.int64
+    assert found["id_of"][:2].tolist() == ["", str(2**63)]

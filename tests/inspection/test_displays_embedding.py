@@ -123,3 +123,13 @@ def test_nothing_to_colour_by():
         EmbeddingDisplay.from_predictions(X, by="colour")
     with pytest.raises(ValueError, match="does not keep the features"):
         EmbeddingDisplay.from_estimator(RELABELER, None)
+
+
+def test_rows_that_could_not_be_read_are_no_points_whatever_colours_them():
+    read = np.arange(len(X)) >= 7
+    samples = LabelledSamples(np.where(read[:, None], X, np.nan), GIVEN, readable=read)
+    for shown in (
+        EmbeddingDisplay.from_predictions(samples, by="given"),
+        EmbeddingDisplay.from_predictions(samples, TRUTH),
+    ):
+        assert shown.points.shape == (len(X) - 7, 2) and np.isfinite(shown.points).all()

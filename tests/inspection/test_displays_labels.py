@@ -146,3 +146,16 @@ def test_balance_of_a_hundred_classes_shows_those_that_changed_most():
     drawn = [list(names).index(name) for name in ticks(shown.ax_.get_yticklabels())]
     assert len(drawn) == 5 and change[drawn].min() >= np.delete(change, drawn).max()
     assert "5 of 100 classes" in shown.ax_.get_legend().get_title().get_text()
+
+
+def test_classes_beyond_those_of_a_container():
+    samples = LabelledSamples(np.eye(3), ["cat", "dog", "dog"])
+    purified = samples.with_labels(label_codes=[0, 0, 1], status=["kept", "corrected", "kept"])
+    every = ["ant", "cat", "dog"]
+    for arguments in ((samples, ["cat", "cat", "dog"]), (purified,)):
+        flow = LabelFlowDisplay.from_predictions(*arguments, classes=every)
+        assert flow.flows == [("dog", "cat", 1)] and flow.classes.tolist() == every
+        balance = ClassBalanceDisplay.from_predictions(*arguments, classes=np.array(every))
+        assert balance.given.tolist() == [0, 1, 2] and balance.purified.tolist() == [0, 2, 1]
+    with pytest.raises(ValueError, match="LabelFlowDisplay: expected labels of the 1 classes"):
+        LabelFlowDisplay.from_predictions(purified, classes=["dog"])

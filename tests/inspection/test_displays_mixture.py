@@ -190,3 +190,14 @@ def test_boundaries_solve_for_the_posterior():
     (middle,) = boundaries(np.array([0.5, 0.5]), means, np.array([0.02, 0.02]), 0.5)
     np.testing.assert_allclose(middle, 0.45)
     assert not len(boundaries(weights, means, variances, 0.0))
+
+
+def test_classes_of_the_columns_beside_a_container():
+    names, n = np.array(["ant", "bee", "cat", "dog"]), 200
+    proba = np.random.default_rng(0).dirichlet(np.ones(4), n)
+    given = names[1 + GIVEN[:n] % 3]
+    expected = LossMixtureDisplay.from_predictions(given, proba, classes=names)
+    readable = np.arange(n) >= 5
+    samples = LabelledSamples(X[:n], given, readable=readable)
+    shown = LossMixtureDisplay.from_predictions(samples, proba, classes=names)
+    np.testing.assert_array_equal(shown.loss, expected.loss[5:])

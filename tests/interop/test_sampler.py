@@ -66,6 +66,14 @@ def test_types_and_dtypes_stay():
     assert isinstance(X_list, list) and isinstance(y_list, list)
 
 
+def test_classes_of_minus_one_and_one():
+    y = np.where(GIVEN > 0, 1, -1)
+    y_new = PurifyingSampler(GMMCleaner()).fit_resample(X, y)[1]
+    samples = GMMCleaner().fit_transform(X, y)
+    assert 0 < len(y_new) < 300
+    np.testing.assert_array_equal(y_new, samples.labels[samples.known])
+
+
 def test_what_is_refused():
     with pytest.raises(ValueError, match="'cleaner' parameter of PurifyingSampler"):
         PurifyingSampler("gmm").fit_resample(X, GIVEN)

@@ -164,6 +164,8 @@ def test_times_of_a_zone(tmp_path):
 
 
 def test_nothing_to_write(tmp_path):
+    with pytest.raises(ValueError, match="expected purified labels, got ndarray"):
+        write_purified(np.ones((3, 2)), tmp_path / "a.parquet")
     with pytest.raises(ValueError, match="no cleaner has seen"):
         write_purified(LabelledSamples(X, GIVEN), tmp_path / "out.parquet")
     samples = LabelledSamples(X[:2], GIVEN[:2], labels=GIVEN[:2])
