@@ -301,7 +301,7 @@ def _as_float(values, field, name):
         return values
     try:
         return values.astype(np.float32 if values.dtype == np.float16 else np.float64)
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name}: expected numbers as {field}, got {values.dtype} ({error}); do convert them."
         ) from error

@@ -1,10 +1,13 @@
 """What estimators of scikit-learn are handed, out of a container or a bare array."""
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
-from sklearn.compose import ColumnTransformer
-from sklearn.utils import check_consistent_length
+from sklearn.base import is_classifier
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.feature_selection import SelectorMixin, VarianceThreshold
+from sklearn.utils import check_consistent_length, get_tags
 
 from skclean._array import is_dask, is_numpy, take_rows, to_numpy
 from skclean._blocks import own_column
@@ -140,28 +143,46 @@ def check_trainable(codes: np.ndarray, weight: np.ndarray | None, classes: np.nd
         )
 
 
+def check_classifier(estimator: Any) -> None:
+    """Raise ValueError for what neither predicts nor will, fitted."""
+    if not (hasattr(estimator, "predict") or is_classifier(estimator)):
+        raise ValueError(
+            "PurifiedClassifier: expected a classifier as estimator, got "
+            f"{type(estimator).__name__}, which has no predict; do pass one, or a Pipeline that "
+            "ends in one."
+        )
+
+
 def labelled_rows(X: Any, y: Any, missing_label: Any) -> tuple[Any, Any]:
     """The rows of a bare array, and their labels, where a label is given.
 
     Parameters
     ----------
     X : anything of n rows
-    y : array-like of shape (n,), or anything else, which is handed on with `X`
-    missing_label : "auto", None or a label
+    y : array-like of shape (n,) or (n, 1), or anything else, which is handed on with `X`
+    missing_label : None, "auto" or a label
         As in `LabelledSamples`.
 
     Raises
     ------
     ValueError
-        If `X` has other rows than `y`, and as `encode_labels`.
+        If `X` has other rows than `y`, no row has a label, and as `encode_labels`.
     """
-    if y is None or to_numpy(y).ndim != 1:
+    held = None if y is None else to_numpy(y)
+    if held is None or held.ndim not in (1, 2) or held[:1].size > 1:
+        return X, y
+    if missing_label is None and held.dtype.kind not in "fOT" and not np.ma.is_masked(y):
         return X, y
     codes, classes = encode_labels(y, missing_label=missing_label, name="PurifiedClassifier")
     rows = np.flatnonzero(codes >= 0)
     if len(rows) == len(codes):
         return X, y
     check_consistent_length(X, codes)
+    if not len(rows):
+        raise ValueError(
+            f"PurifiedClassifier: expected rows with a label, got none out of {len(codes)}; do "
+            "pass their labels, or name what marks a missing one as missing_label."
+        )
     return take_any_rows(X, rows), classes[codes[rows]]
 
 
@@ -199,11 +220,28 @@ def parts(estimator: Any) -> list[Any]:
     return [estimator, *inner]
 
 
+def learns_from_labels(transformer: Any) -> bool:
+    """Whether it cannot be fitted without labels, or a transformer in it cannot."""
+    return any(_requires_labels(part) for part in parts(transformer) if hasattr(part, "fit"))
+
+
+def _requires_labels(transformer):
+    y = signature(transformer.fit).parameters.get("y")
+    # Those that choose features do not say it by their tags.
+    chooses = isinstance(transformer, SelectorMixin)
+    return (
+        get_tags(transformer).target_tags.required
+        or (chooses and not isinstance(transformer, VarianceThreshold))
+        or (y is not None and y.default is y.empty)
+    )
+
+
 def _chooses_by_name(transformer):
     if not isinstance(transformer, ColumnTransformer):
         return False
     for *_, chosen in transformer.transformers:
         ends = [chosen.start, chosen.stop] if isinstance(chosen, slice) else chosen
-        if callable(ends) or any(isinstance(c, str) for c in np.ravel(np.asarray(ends, object))):
+        named = any(isinstance(c, str) for c in np.ravel(np.asarray(ends, object)))
+        if named or isinstance(chosen, make_column_selector):
             return True
     return False

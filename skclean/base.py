@@ -240,8 +240,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         else:
             self._rows = RowIndex(features, _outcomes(read), read.given)
         self._share_index()
-        purified = purified._replace(features=host)
-        return purified if self._read is not None else purified._with_known_rows(self._rows)
+        return purified._replace(features=host)._with_known_rows(self._rows)
 
     def _fit_inside(self, samples, groups):
         """`fit_transform` of rows that a cleaner around this one has opened, and will index."""

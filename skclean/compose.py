@@ -10,7 +10,6 @@ from sklearn.base import (
     MetaEstimatorMixin,
     clone,
 )
-from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
@@ -20,11 +19,12 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from skclean._array import take_rows
 from skclean._output import TransformsSamples
 from skclean._training_data import (
+    check_classifier,
     check_trainable,
     hard_training_data,
     labelled_rows,
+    learns_from_labels,
     named_columns,
-    parts,
     soft_training_data,
 )
 from skclean._validation import (
@@ -127,8 +127,11 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if not isinstance(X, LabelledSamples):
-            if not self._of_names or not hasattr(X, "iloc"):
+            if not self._of_names:
                 return self.transformer_.transform(X)
+            if not hasattr(X, "iloc"):
+                names = self.feature_names_in_
+                return self.transformer_.transform(named_columns(X, self.transformer_, names, self))
             # The transformer has seen no names; the next step has, and is to see them again.
             found = self.transform(LabelledSamples(X))
             if found.feature_names is None:
@@ -177,7 +180,7 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         if labelled:
             check_given_matches(samples, y, self)
             y = None
-        if labelled and _learns_from_labels(self.transformer_):
+        if labelled and learns_from_labels(self.transformer_):
             rows = np.flatnonzero(samples.known)
             y = samples.classes[samples._codes()[rows]]
         else:
@@ -200,22 +203,6 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         tags.target_tags = inner.target_tags
         tags.transformer_tags = inner.transformer_tags
         return tags
-
-
-def _learns_from_labels(transformer):
-    """Whether it cannot be fitted without labels, or a transformer in it cannot."""
-    return any(_requires_labels(part) for part in parts(transformer) if hasattr(part, "fit"))
-
-
-def _requires_labels(transformer):
-    y = signature(transformer.fit).parameters.get("y")
-    # Those that choose features do not say it by their tags.
-    chooses = isinstance(transformer, SelectorMixin)
-    return (
-        get_tags(transformer).target_tags.required
-        or (chooses and not isinstance(transformer, VarianceThreshold))
-        or (y is not None and y.default is y.empty)
-    )
 
 
 def _copy_feature_attributes(source, target):
@@ -254,8 +241,10 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         "weights" trains on the hard labels with `weight` as sample weight; where the container
         has none, with the probability that the label is right: `clean_proba` where it is the
         given label, else `right_proba` or the label's `proba`, and 1 in trusted rows.
-    missing_label : "auto", None or a label, default="auto"
-        What marks a missing label in a `y` beside a bare array, as in `LabelledSamples`.
+    missing_label : None, "auto" or a label, default=None
+        What marks a missing label in a `y` beside a bare array, as in `LabelledSamples`: None and
+        NaN always do; "auto" reads -1 as missing, too, which is a class, or the mark of a
+        semi-supervised estimator, otherwise.
 
     Attributes
     ----------
@@ -285,7 +274,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     }
 
     def __init__(
-        self, estimator: Any = None, use: str = "labels", *, missing_label: Any = "auto"
+        self, estimator: Any = None, use: str = "labels", *, missing_label: Any = None
     ) -> None:
         self.estimator = estimator
         self.use = use
@@ -308,12 +297,13 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a container has no labels, not those of `y`, or none of two classes to train on; if
-            it lacks what `use` needs; if the classifier takes no sample_weight where `use` needs
-            it.
+            If `estimator` is no classifier; if a container has no labels, not those of `y`, or
+            none of two classes to train on; if it lacks what `use` needs; if the classifier takes
+            no sample_weight where `use` needs it.
         """
         self._validate_params()
         self.estimator_ = clone(self._wrapped())
+        check_classifier(self.estimator_)
         self._on_container = isinstance(X, LabelledSamples)
         if self._on_container:
             self._fit_container(X, y)

@@ -12,10 +12,12 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from skclean import base
 from skclean._array import array_namespace, to_numpy
 from skclean.base import BaseCleaner
 from skclean.compose import OnFeatures, PurifiedClassifier
 from skclean.exceptions import LabelsDroppedWarning
+from skclean.linalg.rows import RowIndex
 from skclean.samples import LabelledSamples
 
 
@@ -308,17 +310,49 @@ def test_two_cleaners_in_a_row(blobs):
     assert set(pipe.transform(X + 0.01).status) == {"predicted"}
 
 
-def test_features_changed_in_place_between_two_cleaners(blobs):
+@pytest.fixture
+def built(monkeypatch):
+    """The features of each index that a cleaner builds."""
+    seen = []
+    make = lambda features, *args: seen.append(features) or RowIndex(features, *args)  # noqa: E731
+    monkeypatch.setattr(base, "RowIndex", make)
+    return seen
+
+
+@pytest.mark.parametrize("trusted", [None, np.arange(300) % 7 == 0])
+@pytest.mark.parametrize("readable", [None, np.arange(300) % 9 > 0])
+def test_cleaners_in_a_row_build_one_index(xp, blobs, built, trusted, readable):
     X, _, y = blobs
+    first = CentroidCleaner().fit_transform(
+        LabelledSamples(xp.asarray(X), y, trusted=trusted, readable=readable)
+    )
+    alone = CentroidCleaner(threshold=0.1).fit(
+        LabelledSamples(xp.asarray(X), y, trusted=trusted, readable=readable)
+    )
+    assert len(built) == 2
+    second = CentroidCleaner(threshold=0.1)
+    assert_same(second.fit_transform(first), second.transform(first))
+    assert len(built) == 2
+    batch = X[np.random.default_rng(0).permutation(300)[:100]]
+    assert_same(second.transform(batch), alone.transform(batch))
+
+
+@pytest.mark.parametrize("changed", [slice(None), slice(1, None, 2), slice(100, 110)])
+def test_features_changed_in_place_between_two_cleaners(blobs, changed):
+    X, _, y = blobs
+    # More rows than are looked at closely.
+    rng = np.random.default_rng(0)
+    X, y = np.repeat(X, 12, axis=0) + 0.1 * rng.standard_normal((3600, 4)), np.repeat(y, 12)
     first = CentroidCleaner().fit_transform(X, y)
     before = CentroidCleaner(threshold=0.1).fit(first)
-    X *= 2
+    as_it_was = X.copy()
+    X[changed] += 50
     after = CentroidCleaner(threshold=0.1)
     found = after.fit_transform(first)
     assert_same(found, after.transform(X[:]))
     # Rows as they were are rows of the one fit and not of the other.
-    assert "predicted" not in before.transform(X / 2).status
-    assert set(after.transform(X / 2).status) == {"predicted"}
+    assert "predicted" not in before.transform(as_it_was).status
+    assert set(after.transform(as_it_was[changed]).status) == {"predicted"}
     # Rows drawn from a container are not all that the cleaner before has seen.
     half = CentroidCleaner(threshold=0.1)
     assert_same(half.fit_transform(found[::2]), half.transform(X[::2]))

@@ -9,7 +9,7 @@ from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import StackingClassifier
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.linear_model import LogisticRegression
@@ -17,6 +17,7 @@ from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -207,6 +208,7 @@ def test_columns_are_chosen_by_name(chosen):
         np.testing.assert_allclose(found.features, expected)
         np.testing.assert_allclose(wrapped.transform(container[:3]).features, expected[:3])
         np.testing.assert_array_equal(found.index, frame.index)
+        np.testing.assert_allclose(wrapped.transform(X), expected)
     assert list(OnFeatures(choose).fit_transform(container).feature_names) == [
         "scaled__a",
         "scaled__b",
@@ -220,8 +222,9 @@ def test_columns_are_chosen_by_name(chosen):
         OnFeatures(choose).fit(LabelledSamples(X, GIVEN))
 
 
-def test_columns_chosen_by_position_are_those_of_an_array():
-    choose = ColumnTransformer([("first", FunctionTransformer(lambda x: x[:, :1]), [2, 3])])
+@pytest.mark.parametrize("chosen", [[2, 3], lambda x: [2, 3], lambda x: [int(x[0, 0] < 9) + 1, 3]])
+def test_columns_chosen_by_position_are_those_of_an_array(chosen):
+    choose = ColumnTransformer([("first", FunctionTransformer(lambda x: x[:, :1]), chosen)])
     found = OnFeatures(choose).fit_transform(samples())
     np.testing.assert_array_equal(found.features, X[:, 2:3])
 
@@ -302,7 +305,7 @@ def test_a_bare_array_trains_on_y():
 
 
 @pytest.mark.parametrize(
-    ("missing", "missing_label"), [(None, "auto"), (np.nan, "auto"), (-1, "auto"), ("?", "?")]
+    ("missing", "missing_label"), [(None, None), (np.nan, None), (-1, "auto"), ("?", "?")]
 )
 def test_a_bare_array_trains_on_the_rows_of_y_that_have_a_label(missing, missing_label):
     y = GIVEN.astype(object)
@@ -313,15 +316,34 @@ def test_a_bare_array_trains_on_the_rows_of_y_that_have_a_label(missing, missing
 
 def test_minus_one_beside_a_bare_array():
     y = np.where(np.arange(N) < 7, -1, TRUTH)
+    assert PurifiedClassifier().fit(X, y).classes_.tolist() == [-1, 0, 1, 2]
     with pytest.warns(UserWarning, match="PurifiedClassifier: 7 rows of y hold -1"):
-        assert PurifiedClassifier().fit(X, y).classes_.tolist() == [0, 1, 2]
-    assert PurifiedClassifier(missing_label=-1).fit(X, y).classes_.tolist() == [0, 1, 2]
-    assert PurifiedClassifier(missing_label=None).fit(X, y).classes_.tolist() == [-1, 0, 1, 2]
+        assert PurifiedClassifier(missing_label="auto").fit(X, y).classes_.tolist() == [0, 1, 2]
+    for form in (y, y[:, None]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataConversionWarning)
+            classifier = PurifiedClassifier(missing_label=-1).fit(X, form)
+        assert classifier.classes_.tolist() == [0, 1, 2]
+    # Rows of -1 are not taken away from those who learn from them.
+    learner = PurifiedClassifier(SelfTrainingClassifier(LogisticRegression())).fit(X, y)
+    assert len(learner.estimator_.transduction_) == N
     texts = ["good", "bad"] * (N // 2)
     words = PurifiedClassifier(make_pipeline(CountVectorizer(), MultinomialNB()), missing_label=-1)
     assert words.fit(texts, np.arange(N) % 2 - (np.arange(N) > 80)).classes_.tolist() == [0, 1]
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         PurifiedClassifier(missing_label=-1).fit(X[1:], y)
+
+
+def test_odd_labels_beside_a_bare_array():
+    masked = np.ma.array(TRUTH, mask=np.arange(N) < 7)
+    expected = LogisticRegression(max_iter=1000).fit(X[7:], TRUTH[7:]).predict_proba(X)
+    np.testing.assert_allclose(PurifiedClassifier().fit(X, masked).predict_proba(X), expected)
+    days = np.datetime64("2026-01-01") + TRUTH
+    assert len(PurifiedClassifier(KNeighborsClassifier()).fit(X, days).classes_) == 3
+    with pytest.raises(ValueError, match="PurifiedClassifier: expected rows with a label"):
+        PurifiedClassifier().fit(X, [None] * N)
+    with pytest.raises(ValueError, match="expected a classifier as estimator, got StandardScaler"):
+        PurifiedClassifier(StandardScaler()).fit(X, TRUTH)
 
 
 def test_never_a_silent_training_on_y():

@@ -9,6 +9,8 @@ from skclean._array import cast_like, to_numpy
 #: Columns are of unlike scale where the widest is that many times as wide as the median one. Metres
 #: beside millimetres are, embeddings are not; principal components can be, then the labels decide.
 UNLIKE = 10.0
+#: Widths are those of at most so many rows.
+_WIDTH_ROWS = 1024
 #: Share of the rows at either end that do not count in the width of a column.
 _TAIL = 0.05
 #: Columns narrower than that many roundings of the widest are roundings: principal components
@@ -43,7 +45,8 @@ def even_widths(rows: Any) -> Any:
     -------
     array of shape (d,) or None
     """
-    widths = column_widths(to_numpy(rows))
+    held = to_numpy(rows)
+    widths = column_widths(held[:: -(-len(held) // _WIDTH_ROWS)])
     if not unlike(widths):
         return None
     # Columns without a width stay as negligible as they are.

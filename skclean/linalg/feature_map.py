@@ -16,6 +16,8 @@ FAR = 30.0
 _FARTHEST = 1e15
 #: Rows whose median is a rough centre, and from how many places they come.
 CENTRE_ROWS, CENTRE_PLACES = 1024, 8
+#: Rows whose median is the centre of those that landmarks are made of.
+_CENTRE_OF = 256
 #: Rounds of Lloyd's algorithm; more hardly matter.
 _ROUNDS = 2
 
@@ -148,7 +150,8 @@ def spread_landmarks(rows: Any, n_landmarks: int, rng: Any, widths: Any = 1.0) -
     if rows.shape[0] <= n_landmarks:
         return rows
     held = to_numpy(rows)
-    center, unit = np.median(held, axis=0), to_numpy(widths).astype(held.dtype)
+    center = np.median(held[:: -(-len(held) // _CENTRE_OF)], axis=0)
+    unit = to_numpy(widths).astype(held.dtype)
     Z = held - center
     Z /= unit
     norm = np.abs(Z).max() or 1.0

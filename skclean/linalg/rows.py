@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, from_numpy, is_dask, to_numpy
+from skclean._array import array_namespace, cast_like, from_numpy, is_dask, to_numpy
 from skclean._blocks import few_rows, map_rows, sum_blocks
 
 N_PROJECTIONS = 8
@@ -67,6 +67,7 @@ class RowIndex:
     ) -> None:
         n, d = features.shape
         self.n_rows = n
+        self._dask_name = features.name if is_dask(features) else None
         self._directions = _directions(d)
         some = few_rows(features, slice(0, n, max(1, n // SPREAD_ROWS)))
         centre = _centre(some)
@@ -92,19 +93,21 @@ class RowIndex:
         self._judge(np.arange(n) if outcome is None else np.asarray(outcome))
 
     def is_of(self, features: Any, given: np.ndarray) -> bool:
-        """Whether this is the index of these rows, which it was made of unless they were changed.
-
-        Some of the rows are looked at, of a dask array none, as it cannot be changed.
+        """Whether this is the index of these rows, unless they were changed by a thousandth.
 
         Parameters
         ----------
         features : array of shape (m, d)
+            Those that the index was made of, maybe changed in place since then: of a dask array
+            that is told by its name.
         given : ndarray of int of shape (m,)
         """
         alike = features.shape == (self.n_rows, len(self._centre))
         if not alike or not np.array_equal(given, self._cell_given[self._cell_of_row]):
             return False
-        return is_dask(features) or self._is_at_place(features)
+        if is_dask(features) or self._dask_name is not None:
+            return is_dask(features) and features.name == self._dask_name
+        return self._is_at_place(features)
 
     def with_outcome(self, outcome: np.ndarray) -> "RowIndex":
         """The index of the same rows with other outcomes, without a pass over them.
@@ -212,9 +215,21 @@ class RowIndex:
         return np.where(moved | relabelled, np.inf, distance)
 
     def _is_at_place(self, features):
+        """Whether the first projection of each row is as it was, in the precision of the rows."""
         few = _few(self.n_rows)
         points, size = self._project(few_rows(features, few))
-        return bool((self._distance_to(few, points) <= EXACT * size).all())
+        if not (self._distance_to(few, points) <= EXACT * size).all():
+            return False
+        direction = self._directions[:, 0] / self._spread
+
+        def project(X):
+            xp = array_namespace(X)
+            X = X if X.dtype == xp.float64 else xp.astype(X, xp.float32, copy=False)
+            return xp.matmul(X, cast_like(direction, X))
+
+        found = to_numpy(map_rows(project, features)) - self._centre @ direction
+        away = np.abs(found - self._cell_points[self._cell_of_row, 0])
+        return bool((away <= 1e-3 * np.median(size)).all())
 
     def _distance_to(self, rows, points):
         return np.sqrt(_squares(points - self._cell_points[self._cell_of_row[rows]]))

@@ -233,6 +233,16 @@ def test_nan_and_gathering_are_refused():
         LabelledSamples(on_dask(X), Y, proba=on_dask(P))
 
 
+def test_features_set_in_place_between_two_cleaners():
+    lazy = da.from_array(X, chunks=(256, 64))
+    first = TransitionCleaner(estimator=SMALL).fit_transform(lazy, Y)
+    lazy[:300] = 0.5 * lazy[:300] + 1
+    second = TransitionCleaner(estimator=SMALL)
+    purified = second.fit_transform(first)
+    assert first.features is lazy
+    np.testing.assert_array_equal(second.transform(lazy.compute()).status, purified.status)
+
+
 def test_features_that_were_rewritten_are_read_anew():
     values = X.copy()
 
