@@ -81,6 +81,8 @@ class FileImages(ImageSource):
         super().__init__(paths, (3, 0, 0), np.uint8, **options)
         if image_size is not None:
             self.shape = (3, image_size, image_size)
+        elif not len(paths):
+            self.shape = tuple(like)
         elif like is not None and on_error == "skip":
             self.shape = (3, *like[1:])
         else:

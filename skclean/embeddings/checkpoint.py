@@ -1,5 +1,6 @@
 """The state of a training in one safetensors file, from which it goes on as if never stopped."""
 
+import copy
 import hashlib
 import json
 import os
@@ -29,6 +30,8 @@ _FILE, _LOCK = "checkpoint.safetensors", "lock"
 _PLAIN = str, Number, list, tuple, type(None)
 # Where an object lies in memory is another place in another process.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+# NumPy's scalars and paths as older checkpoints have them.
+_OLDER = re.compile(r"""(?:np\.\w+|\w*Path)\(([^()"]*)\)""")
 #: Images that tell one set from another.
 FINGERPRINT_ROWS = 64
 
@@ -150,6 +153,7 @@ def check_settings(stored: dict[str, Any], settings: dict[str, Any], path: Any, 
         Naming the settings that differ.
     """
     missing = "nothing"
+    stored = json.loads(_OLDER.sub(r"\1", json.dumps(stored)))
     differ = [
         f"{key}={settings.get(key, missing)!r} in place of {stored.get(key, missing)!r}"
         for key in {**stored, **settings}
@@ -285,14 +289,31 @@ def described(part: Any) -> str:
     """What tells settings apart in any process: a plain value, a path, the parameters of an
     estimator, or a name.
     """
-    if hasattr(part, "__fspath__"):
-        part = os.fspath(part)
-    if isinstance(part, np.generic):
-        part = part.item()
+    part = _plain(part)
     if isinstance(part, _PLAIN) or hasattr(part, "get_params"):
         return _ADDRESS.sub("", repr(part))
     named = part if hasattr(part, "__qualname__") else type(part)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def _plain(part):
+    """Paths as str, arrays and NumPy's scalars as Python's values, also within lists, tuples and
+    the parameters of an estimator.
+    """
+    if hasattr(part, "__fspath__"):
+        return os.fspath(part)
+    if isinstance(part, np.ndarray | np.generic):
+        return part.tolist()
+    if type(part) in (list, tuple):
+        return type(part)(_plain(value) for value in part)
+    if hasattr(part, "get_params") and not isinstance(part, type):
+        params = part.get_params(deep=False)
+        plain = {key: _plain(value) for key, value in params.items()}
+        if any(plain[key] is not params[key] for key in params):
+            part = copy.copy(part)
+            for key, value in plain.items():
+                setattr(part, key, value)
+    return part
 
 
 def digest(*arrays: np.ndarray) -> str:

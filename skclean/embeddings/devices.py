@@ -81,8 +81,8 @@ def make_fabric(
     with _quiet():
         return lightning_fabric.Fabric(
             accelerator=chosen.type,
-            devices=devices if chosen.index is None else [chosen.index],
-            num_nodes=num_nodes,
+            devices=int(devices) if chosen.index is None else [chosen.index],
+            num_nodes=int(num_nodes),
             precision=precision,
             strategy=strategy,
         )

@@ -123,7 +123,7 @@ def open_images(
             f"{name}: expected image_shape=None for files and datasets, got {image_shape}; do set "
             "image_size to bring them to one size."
         )
-    if not len(X):
+    if not len(X) and (like is None or isinstance(X, ImageItems)):
         raise ValueError(f"{name}: expected images, got {X!r} with 0 sample(s); do pass rows.")
     kind = ItemImages if isinstance(X, ImageItems) else FileImages
     return kind(X, n_workers=n_workers, **options)
@@ -278,7 +278,7 @@ def _are_paths(X):
     """Whether what `_sorted_out` gives is an array of paths."""
     if not isinstance(X, np.ndarray) or X.ndim != 1:
         return False
-    return X.dtype.kind in "UT" or (X.dtype.kind == "O" and _has_path(X))
+    return X.dtype.kind in "UT" or (X.dtype.kind == "O" and (not len(X) or _has_path(X)))
 
 
 def _has_path(values):

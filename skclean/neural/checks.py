@@ -1,30 +1,37 @@
 """Whether the settings of NeuralRetrainer go together."""
 
-from numbers import Integral
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from skclean.neural.schedules import schedule_shares
+from skclean.samples import LabelledSamples
 
 
-def check_parts(estimator: Any, objective: Any) -> None:
+def check_parts(estimator: Any, objective: Any, samples: LabelledSamples) -> None:
     """Refuse what neither `fit` nor `partial_fit` can train with.
 
     Parameters
     ----------
     estimator : NeuralRetrainer
     objective : object
+    samples : LabelledSamples
 
     Raises
     ------
     ValueError
-        If a callback has no `on_epoch_end`, weights are given beside features, or soft targets to
-        an objective that takes the given labels.
+        If a callback is a class or has no method `on_epoch_end`, weights are given beside features,
+        or purified soft targets to an objective that takes the given labels.
     """
     name = type(estimator).__name__
     for callback in () if estimator.callbacks is None else estimator.callbacks:
-        if not hasattr(callback, "on_epoch_end"):
+        if isinstance(callback, type):
+            raise ValueError(
+                f"{name}: expected instances as callbacks, got the class {callback.__name__}; do "
+                f"pass {callback.__name__}()."
+            )
+        if not callable(getattr(callback, "on_epoch_end", None)):
             raise ValueError(
                 f"{name}: expected callbacks with on_epoch_end(retrainer, epoch, record), got "
                 f"{type(callback).__name__} without; do add that method."
@@ -34,10 +41,10 @@ def check_parts(estimator: Any, objective: Any) -> None:
             f"{name}: expected weights=None where features are trained on, got "
             f"{estimator.weights!r}; do name a backbone for images."
         )
-    if estimator.use == "soft" and takes_given(objective):
+    if estimator.use == "soft" and takes_given(objective) and samples.purified:
         raise ValueError(
             f"{name}: expected use='labels' with {type(objective).__name__}, which takes the given "
-            "labels, got 'soft'; do set it, or choose another objective."
+            "labels of a purified container, got 'soft'; do set it, or choose another objective."
         )
 
 
@@ -85,9 +92,16 @@ def takes_given(objective: Any) -> bool:
 def layer_widths(hidden_units: Any, name: str) -> list[int]:
     """The parameter `hidden_units` as a list; ValueError if it holds other than widths."""
     widths = list(hidden_units) if np.iterable(hidden_units) else [hidden_units]
-    if not all(isinstance(width, Integral) and int(width) > 0 for width in widths):
+    # 0-dimensional arrays, and scalars of NumPy.
+    widths = [w.item() if hasattr(w, "item") and np.ndim(w) == 0 else w for w in widths]
+    if not all(_is_width(width) for width in widths):
         raise ValueError(
             f"{name}: expected hidden_units of whole numbers from 1 on, got {hidden_units!r}; do "
             "pass the width of each layer."
         )
     return [int(width) for width in widths]
+
+
+def _is_width(value):
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    return real and value > 0 and float(value).is_integer()

@@ -82,6 +82,7 @@ def check_made(estimator: Any, made: dict[str, str]) -> None:
     estimator : NeuralRetrainer
         `_made` is read; without `_kept`, behind `fit`, only the settings of networks must agree.
     made : dict of str to str
+        `weights` are those of the first call where they are None now.
 
     Raises
     ------
@@ -89,7 +90,10 @@ def check_made(estimator: Any, made: dict[str, str]) -> None:
         Naming what differs.
     """
     free = set() if hasattr(estimator, "_kept") else {"objective", "cleaner", "optimizer"}
-    for key, before in getattr(estimator, "_made", {}).items():
+    first = getattr(estimator, "_made", {})
+    if estimator.weights is None and "weights" in first:
+        made["weights"] = first["weights"]
+    for key, before in first.items():
         if made[key] != before and key not in free:
             raise ValueError(
                 f"{type(estimator).__name__}: expected {key}={before} as in the first call, got "

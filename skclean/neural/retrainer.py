@@ -48,7 +48,8 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
     dropout : float in [0, 1), default=0.0
         Of "mlp".
     use : {"labels", "soft"}, default="labels"
-        Whether targets are the hard labels of a container, or its `proba`. "ieg" has no "soft".
+        Whether targets are the hard labels of a container, or its `proba`. "ieg", which
+        takes given labels, has no "soft" where the container is purified.
     graph : bool or GraphRegularizer, default=False
         Whether predictions of rows with like embeddings are drawn together.
     class_balanced : bool, default=True
@@ -69,10 +70,10 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
         Weight of the negative entropy in the warm-up; 1 for asymmetric noise [2]_.
     epochs : int, default=30
         With those of the warm-up. An epoch sees as many labelled rows as there are rows in all, or
-        labelled ones where the objective takes no others.
+        labelled ones where neither objective nor graph takes unlabelled rows.
     batch_size : int, default=128
-        Labelled rows of a step, over all processes; fewer, but 16, where an epoch would have less
-        than ten steps.
+        Labelled rows of a step, over all processes; fewer where an epoch would have less than ten
+        steps, though not below 16 by this.
     unlabelled_ratio : float, default=1.0
         Unlabelled rows for each labelled one.
     optimizer : {"sgd", "adam", "adamw"}, default="adamw"
@@ -220,10 +221,11 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
 
         Behind `fit` it goes on from `networks_`. The state of the optimizer, of the cleaner and of
         the objective stays from call to call, so that `optimizer`, `cleaner` and `objective` must
-        stay too, as must all that the networks are made with. No row is known from call to call:
-        `loss_window` has no effect, and "temporal_ensembling" and ``Supervised("elr")`` are errors.
-        The learning rate is constant, as no end is known; ramps and the warm-up count the epochs of
-        all calls. No row is held out, and no checkpoint is written.
+        stay too, as must all that the networks are made with; `weights` may be None later.
+        No row is known from call to call: `loss_window` has no effect, and "temporal_ensembling"
+        and ``Supervised("elr")`` are errors. The learning rate is constant, as no end is known;
+        ramps and the warm-up count the epochs of all calls. No row is held out, and no checkpoint
+        is written.
 
         Parameters
         ----------
@@ -244,6 +246,11 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
             started.
         FloatingPointError
             As `fit`.
+
+        Warns
+        -----
+        UserWarning
+            As `fit`, in the first call alone.
         """
         with unchanged_if_failed(self):
             self._validate_params()

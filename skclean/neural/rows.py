@@ -17,8 +17,10 @@ from skclean.samples import LabelledSamples
 
 #: Features that spread less, beside their mean, are constant.
 LEAST_SPREAD = 1e-6
-#: Greatest size of features, and by its inverse the least, that networks are trained on.
-MOST_SIZE = 1e30
+#: Sizes of features that float32 holds, with room for the difference of two.
+LEAST_SIZE, MOST_SIZE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max) / 2
+#: Embeddings of a greater power of two are divided by it: their squares may leave float32.
+MOST_EXPONENT = 32
 
 
 @dataclass(eq=False)
@@ -131,13 +133,15 @@ def training_rows(
     return rows
 
 
-def set_apart(rows: TrainingRows, classes: np.ndarray) -> TrainingRows:
+def set_apart(rows: TrainingRows, classes: np.ndarray, quiet: bool = False) -> TrainingRows:
     """The rows for an objective that learns from the trusted ones by themselves.
 
     Parameters
     ----------
     rows : TrainingRows
     classes : ndarray of shape (C,)
+    quiet : bool, default=False
+        Whether there is no warning, as trusted rows come in other calls.
 
     Raises
     ------
@@ -157,11 +161,11 @@ def set_apart(rows: TrainingRows, classes: np.ndarray) -> TrainingRows:
             "objective judges them, got none; do trust fewer rows, or choose another objective."
         )
     lacking = np.setdiff1d(codes, sure)
-    if len(sure) and len(lacking):
+    if len(sure) and len(lacking) and not quiet:
         warn(
             "NeuralRetrainer: expected trusted rows of all classes, by which the objective judges "
-            f"the others, got none of {short(classes[lacking])}; such classes are hardly learned. "
-            "Do trust some rows of each, or choose another objective."
+            f"the others, got none of {short(classes[lacking])}; without them such classes are "
+            "hardly learned. Do trust some rows of each, or choose another objective."
         )
     return rows
 
@@ -202,7 +206,7 @@ def feature_moments(features: Any, rows: np.ndarray) -> tuple[np.ndarray, float]
     """Mean (d,) of the features of some rows, and one spread for all: their root mean variance.
 
     Directions in which embeddings vary little hold noise; a scale for each would bring it up. Where
-    features are constant the spread is 1.
+    all features are constant, or float32 hardly tells rows apart, the spread is 1.
 
     Raises
     ------
@@ -214,23 +218,35 @@ def feature_moments(features: Any, rows: np.ndarray) -> tuple[np.ndarray, float]
     UserWarning
         If float32 hardly tells them apart.
     """
-    values = to_numpy(features)[rows].astype(np.float64)
-    size = np.abs(values).max()
-    if size and not 1 / MOST_SIZE <= size <= MOST_SIZE:
-        raise ValueError(
-            f"NeuralRetrainer: expected features between {1 / MOST_SIZE:g} and {MOST_SIZE:g} in "
-            f"size, as networks compute in float32, got {size:.3g}; do scale them."
-        )
-    mean, spread = values.mean(axis=0), float(np.sqrt(values.var(axis=0).mean()))
-    if spread > LEAST_SPREAD * np.abs(mean).max():
-        return mean, spread
-    if np.ptp(values, axis=0).any():
+    values = check_size(features, rows, LEAST_SIZE)
+    varies = np.ptp(values, axis=0) > 0
+    # The mean of equal values may be rounded.
+    mean = np.where(varies, values.mean(axis=0), values[0])
+    spread = float(np.sqrt(values.var(axis=0).mean()))
+    if varies.any():
+        size = np.abs(mean[varies]).max()
+        if spread > LEAST_SPREAD * size:
+            return mean, spread
         warn(
             "NeuralRetrainer: expected features that differ by more than a millionth of their "
             f"size, got a size of {size:.3g} and a spread of {spread:.3g}: in float32 rows are "
             "hardly told apart. Do put sklearn.preprocessing.StandardScaler before this step."
         )
     return mean, 1.0
+
+
+def check_size(features: Any, rows: np.ndarray, least: float = 0.0) -> np.ndarray:
+    """The features of some rows, float64; ValueError if their greatest size, where it is not 0, is
+    below `least` or too much for float32.
+    """
+    values = to_numpy(features)[rows].astype(np.float64)
+    size = np.abs(values).max()
+    if size and not least <= size <= MOST_SIZE:
+        raise ValueError(
+            f"NeuralRetrainer: expected features whose greatest size is from {least:.3g} to "
+            f"{MOST_SIZE:.3g}, as networks compute in float32, got {size:.3g}; do scale them."
+        )
+    return values
 
 
 class DeviceFeatures:
@@ -245,7 +261,9 @@ class DeviceFeatures:
 
     def __init__(self, features: Any, device: Any, dtype: torch.dtype = torch.float32):
         # A copy: torch does not take memory that may only be read.
-        self.x = torch.from_numpy(np.array(to_numpy(features))).to(device, dtype)
+        x = torch.from_numpy(np.array(to_numpy(features)))
+        # Predicted on as trained on: a float64 less the mean in float32 may be far from 0.
+        self.x = x.to(device, torch.float32).nan_to_num_().to(dtype)
 
     def batches(self, order: np.ndarray, batch_size: int) -> Iterator[Tensor]:
         """Batches of rows, in order, (b, d); the last one may be smaller."""
@@ -278,7 +296,11 @@ class DeviceRows:
         self.embedding = None
         if rows.embedding is not None:
             # Cosines tell rows apart where zero is in the middle.
-            embedding = torch.from_numpy(np.array(to_numpy(rows.embedding), dtype=np.float32))
+            values = np.array(to_numpy(rows.embedding), dtype=np.float32)
+            _, exponent = np.frexp(np.abs(values[rows.candidates]).max())
+            if abs(exponent) > MOST_EXPONENT:
+                values = np.ldexp(values, -exponent)
+            embedding = torch.from_numpy(values)
             self.embedding = (embedding - embedding[rows.candidates].mean(dim=0)).to(device)
 
     def batches(

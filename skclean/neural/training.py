@@ -23,6 +23,7 @@ from skclean.neural.learners import Learners, outputs
 from skclean.neural.loop import train
 from skclean.neural.rows import (
     DeviceFeatures,
+    check_size,
     feature_moments,
     held_out,
     set_apart,
@@ -92,12 +93,13 @@ def fit_networks(
     if further:
         check_memory(objective, n_classes, name)
     estimator.objective_ = objective
-    check_parts(estimator, objective)
+    check_parts(estimator, objective, samples)
     least = 1 if further else 2
     rows = training_rows(samples, estimator.use == "soft", readable, takes_given(objective), least)
     if "trusted" in objective.parts:
-        rows = set_apart(rows, samples.classes)
-    if estimator.graph is False:
+        rows = set_apart(rows, samples.classes, quiet=fitted)
+    graph = bool(estimator.graph) if isinstance(estimator.graph, np.bool_) else estimator.graph
+    if graph is False:
         rows = replace(rows, embedding=None)
     if not further:
         check_settings(estimator, objective)
@@ -115,6 +117,8 @@ def fit_networks(
     networks: list[Any] = [] if before is None else before.networks
     moments: Any = None
     if source is None:
+        if networks:
+            check_size(samples.features, rows.candidates)
         moments = networks[0].moments() if networks else _moments(samples, rows)
     if not networks:
         networks = (
@@ -139,7 +143,6 @@ def fit_networks(
     if estimator.cleaner is not None:
         cleaners = [clone(estimator.cleaner) for _ in networks]
         cleaners = cleaners if before is None else before.cleaners or cleaners
-    graph = estimator.graph
     if graph is True:
         from skclean.neural.graph import GraphRegularizer
 
@@ -178,7 +181,8 @@ def fit_networks(
         strong,
         train=train,
         epochs=estimator.epochs,
-        batch_size=estimator.batch_size,
+        # Torch splits by Python's integers alone.
+        batch_size=int(estimator.batch_size),
         unlabelled_ratio=estimator.unlabelled_ratio,
         balanced=estimator.class_balanced,
         optimizer=estimator.optimizer,
@@ -220,7 +224,7 @@ def _made(estimator, objective):
     """What the networks and all that `partial_fit` keeps are made with."""
     parts = {
         "backbone": estimator.backbone,
-        "weights": estimator.weights,
+        "weights": _initial(estimator.weights),
         "hidden_units": layer_widths(estimator.hidden_units, type(estimator).__name__),
         "dropout": float(estimator.dropout),
         "n_networks": int(estimator.n_networks),
@@ -229,6 +233,14 @@ def _made(estimator, objective):
         "optimizer": estimator.optimizer,
     }
     return {k: described(v) for k, v in parts.items()}
+
+
+def _initial(weights):
+    """What networks start from, without what says how a featurizer runs."""
+    if not hasattr(weights, "get_params"):
+        return weights
+    kept = {k: v for k, v in weights.get_params(deep=False).items() if k not in _OPERATIONAL}
+    return type(weights)(**{k: _initial(v) for k, v in kept.items()})
 
 
 def _settings(estimator):

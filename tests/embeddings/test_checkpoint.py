@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.frozen import FrozenEstimator
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
@@ -12,6 +13,7 @@ from torch import nn  # noqa: E402
 from skclean.embeddings.checkpoint import (  # noqa: E402
     Checkpoints,
     Progress,
+    check_settings,
     described,
     fingerprint,
     load_checkpoint,
@@ -170,7 +172,20 @@ def test_what_is_described_alike_in_every_process():
     assert described(network) == f"{__name__}.network"
     assert described(Path("a")) == described("a") != described(Path("b"))
     assert described(np.float32(0.5)) == described(0.5) and described(np.bool_(True)) == "True"
+    assert described([np.int64(8)]) == described(np.array([8])) == described([8]) == "[8]"
+    assert described((Path("a"), [np.float64(0.5)])) == "('a', [0.5])"
+    one = SimCLR(np.float64(0.2))
+    assert described(one) == described(SimCLR(0.2)) and type(one.temperature) is np.float64
+    frozen = FrozenEstimator(SimCLR(np.float64(0.2)))
+    assert described(frozen) == described(FrozenEstimator(SimCLR(0.2)))
     assert described(Scale()) == described(Scale(2.0)) == f"{__name__}.Scale"
+
+
+def test_numbers_and_paths_as_older_checkpoints_have_them():
+    stored = {"lr": "np.float64(0.01)", "weights": "PosixPath('a')", "views": ["A(b=np.int64(2))"]}
+    check_settings(stored, {"lr": "0.01", "weights": "'a'", "views": ["A(b=2)"]}, "it", "fit")
+    with pytest.raises(ValueError, match="got lr='0.02' in place of '0.01'"):
+        check_settings({"lr": stored["lr"]}, {"lr": "0.02"}, "it", "fit")
 
 
 def test_fingerprints_tell_rows_apart():

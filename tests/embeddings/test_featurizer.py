@@ -98,6 +98,20 @@ def test_no_rows_have_no_embeddings():
         assert found.shape == (0, fitted.transform(X).features.shape[1])
 
 
+def test_no_paths_have_no_embeddings(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    paths = [str(tmp_path / f"{i}.png") for i in range(20)]
+    for path in paths:
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), "u1")).save(path)
+    fitted = SSLFeaturizer(ConvKMeans(n_filters=8))
+    samples = fitted.fit_transform(paths)
+    for none in (np.array(paths)[:0], np.array(paths, object)[:0], samples[:0]):
+        found = fitted.transform(none)
+        assert found.shape == (0, samples.shape[1]) and len(found.inputs) == 0
+        with pytest.raises(ValueError, match="0 sample"):
+            SSLFeaturizer().fit(none)
+
+
 def test_container_keeps_its_labels():
     given = LabelledSamples(np.zeros((1797, 1)), DIGITS.target_noisy, inputs=IMAGES)
     samples = quick().fit_transform(given)

@@ -21,13 +21,21 @@ def quick(objective="supervised", **changes):
     return NeuralRetrainer(objective, **{"epochs": 2, "hidden_units": 16} | changes)
 
 
+class Silent:
+    on_epoch_end = None
+
+
 @pytest.mark.parametrize(
     ("changes", "images", "message"),
     [
         ({"hidden_units": [8, 0]}, False, r"hidden_units of whole numbers .* got \[8, 0\]"),
         ({"hidden_units": [3.5]}, False, "hidden_units of whole numbers"),
         ({"hidden_units": [[2]]}, False, "hidden_units of whole numbers"),
+        ({"hidden_units": [True]}, False, "hidden_units of whole numbers"),
+        ({"hidden_units": np.array([True])}, False, "hidden_units of whole numbers"),
         ({"callbacks": [object()]}, False, "callbacks with on_epoch_end"),
+        ({"callbacks": [Silent()]}, False, "callbacks with on_epoch_end"),
+        ({"callbacks": [Silent]}, False, r"instances as callbacks, .* do pass Silent\(\)"),
         ({"objective": MixMatch}, False, r"instance as objective, .* do pass MixMatch\(\)"),
         ({"cleaner": GMMCleaner}, False, "instance as cleaner"),
         ({"augmentation": FeatureNoise}, False, "instance as augmentation"),
@@ -37,6 +45,14 @@ def quick(objective="supervised", **changes):
 def test_settings_that_cannot_be_are_errors(changes, images, message):
     with pytest.raises(ValueError, match=message):
         quick(**changes).fit(IMAGES if images else X, Y)
+
+
+@pytest.mark.parametrize(
+    "widths", [[8.0], np.array(8), np.array([8.0]), np.int64(8), (8,)], ids=str
+)
+def test_widths_of_layers_by_many_types(widths):
+    fitted = quick(hidden_units=widths, epochs=1).fit(X, Y)
+    assert [p.shape for p in fitted.networks_[0].body.parameters()] == [(8, 64), (8,)]
 
 
 # Trusted rows beside the others
@@ -49,12 +65,15 @@ def test_ieg_warns_of_classes_without_trusted_rows():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quick("ieg").fit(X, np.where(few, TRUE, Y), trusted=few)
-    with pytest.warns(UserWarning, match=r"got none of \[3, 7\]; such classes") as caught:
+    with pytest.warns(UserWarning, match=r"got none of \[3, 7\]; without them") as caught:
         quick("ieg").fit(X, y, trusted=trusted)
     assert caught[0].filename == __file__
     only = (TRUE == 3) & few
     with pytest.warns(UserWarning, match=r"got none of \[0, 1, 2, 4, 5, 6, \.\.\.\]"):
-        quick("ieg").partial_fit(X, np.where(only, TRUE, Y), range(10), trusted=only)
+        one = quick("ieg").partial_fit(X, np.where(only, TRUE, Y), range(10), trusted=only)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one.partial_fit(X, np.where(only, TRUE, Y), trusted=only)
 
 
 def test_ieg_wants_rows_beside_the_trusted_ones():
@@ -74,9 +93,13 @@ def test_trusted_rows_of_weight_zero_teach_ieg_nothing():
         quick("ieg").fit(LabelledSamples(X, y, **options))
 
 
-def test_ieg_has_no_soft_targets():
+def test_ieg_has_no_soft_targets_of_purified_labels():
     trusted = np.arange(200) < 50
     samples = LabelledSamples(X, np.where(trusted, TRUE, Y))
     samples = GMMCleaner().fit_transform(samples.with_labels(trusted=trusted))
     with pytest.raises(ValueError, match="expected use='labels' with IEG"):
         quick("ieg", use="soft").fit(samples)
+    own = np.random.default_rng(0).dirichlet(np.ones(10), 200)
+    samples = LabelledSamples(X, np.where(trusted, TRUE, Y), trusted=trusted, proba=own)
+    soft, hard = (quick("ieg", use=use).fit(samples).predict_proba(X) for use in ("soft", "labels"))
+    assert np.abs(soft - hard).max() > 1e-4

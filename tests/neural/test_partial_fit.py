@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
@@ -14,6 +15,7 @@ from skclean import (  # noqa: E402
     LabelledSamples,
     NeuralRetrainer,
     PrototypeCleaner,
+    SSLFeaturizer,
     TransitionCleaner,
     saving,
 )
@@ -198,6 +200,25 @@ def test_what_the_state_is_made_with_must_stay(changes):
     retrainer.set_params(**quick().get_params(deep=False))
     retrainer.set_params(objective=Supervised(), hidden_units=[16], learning_rate=0.1)
     assert retrainer.partial_fit(X, Y).n_iter_ == 2
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_initial_weights_may_be_left_out_later(method):
+    featurizer = SSLFeaturizer("none", torch.nn.Conv2d(3, 4, 3)).fit(IMAGES)
+    samples = LabelledSamples(IMAGES.reshape(400, -1), Y, inputs=IMAGES)
+    retrainer = getattr(quick(weights=FrozenEstimator(featurizer), epochs=1), method)(samples)
+    featurizer.set_params(n_workers=1, verbose=True)
+    retrainer.partial_fit(IMAGES, Y).set_params(weights=None).partial_fit(IMAGES, Y)
+    retrainer.set_params(weights=featurizer.set_params(batch_size=7))
+    with pytest.raises(ValueError, match="expected weights=FrozenEstimator"):
+        retrainer.partial_fit(IMAGES, Y)
+    assert retrainer.n_iter_ == 3
+
+
+def test_features_of_every_call_are_those_that_float32_holds():
+    retrainer = quick().partial_fit(X, Y, classes=CLASSES).partial_fit(X * 1e-42, Y)
+    with pytest.raises(ValueError, match=r"greatest size is from 0 to 1.7e\+38"):
+        retrainer.partial_fit(X * 1e39, Y)
 
 
 def test_behind_a_fit_the_networks_must_stay():

@@ -94,7 +94,16 @@ def test_a_run_takes_numbers_of_numpy_for_others(tmp_path):
     again = NeuralRetrainer("supervised", epochs=np.int32(2), checkpoint_dir=tmp_path, resume=True)
     again.set_params(dropout=np.float16(0.5), **numpy).fit(X, Y)
     assert again.n_iter_ == 2
-    NeuralRetrainer("supervised", epochs=1, checkpoint_dir=tmp_path / "other", **numpy).fit(X, Y)
+    numpy |= {"class_balanced": np.bool_(True), "n_iter_no_change": np.int64(2)}
+    numpy |= {"validation_fraction": 0.1, "hidden_units": [np.int64(8)]}
+    objectives = MixMatch(lambda_u=np.float64(25)), MixMatch(lambda_u=25.0)
+    options = {"epochs": 1, "checkpoint_dir": tmp_path / "other"}
+    NeuralRetrainer(objectives[0], **options, **numpy).fit(X, Y)
+    plain = {"n_iter_no_change": 2, "validation_fraction": 0.1, "hidden_units": [8]}
+    again = NeuralRetrainer(objectives[1], **options, **numbers, resume=True)
+    assert again.set_params(**plain, dropout=0.0).fit(X, Y).n_iter_ == 1
+    others = {"graph": np.bool_(True), "devices": np.int64(1), "num_nodes": np.int64(1)}
+    assert "graph_lu" in NeuralRetrainer(epochs=1, **others).fit(X, Y).history_
 
 
 def test_a_run_goes_on_with_its_own_schedule_alone(tmp_path):

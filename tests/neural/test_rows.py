@@ -1,9 +1,12 @@
+import warnings
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from skclean import LabelledSamples  # noqa: E402
+from skclean import LabelledSamples, NeuralRetrainer  # noqa: E402
+from skclean.datasets import load_noisy_digits  # noqa: E402
 from skclean.neural.rows import (  # noqa: E402
     DeviceFeatures,
     DeviceRows,
@@ -52,15 +55,50 @@ def test_unreadable_rows_are_nowhere(where):
 
 def test_features_that_float32_does_not_hold():
     rows, X = np.arange(6), FEATURES.astype(np.float64)
-    for wrong in (X * 1e40, X * 1e-60):
-        with pytest.raises(ValueError, match="expected features between 1e-30 and 1e.30 in size"):
+    for wrong in (X * 1e38, X * 1e-60):
+        with pytest.raises(ValueError, match=r"greatest size is from 1.18e-38 to 1.7e\+38, .* got"):
             feature_moments(wrong, rows)
+    for scale in (1e-38, 1e37):
+        np.testing.assert_allclose(
+            feature_moments(X * scale, rows)[1], feature_moments(X, rows)[1] * scale
+        )
     with pytest.warns(UserWarning, match="differ by more than a millionth"):
         assert feature_moments(X + 1e9, rows)[1] == 1
     for constant in (np.zeros((6, 3)), np.full((6, 3), 7.1)):
         mean, spread = feature_moments(constant, rows)
         assert spread == 1
         np.testing.assert_allclose(mean, constant[0])
+
+
+@pytest.mark.parametrize("objective", ["supervised", "mixmatch"])
+def test_features_of_any_size_that_float32_holds_are_learned_alike(objective):
+    pytest.importorskip("lightning_fabric")
+    digits = load_noisy_digits(noise_rate=0.3, random_state=0)
+    X, y = digits.data[:200] / 16, digits.target_noisy[:200]
+    options = {"epochs": 2, "hidden_units": 16, "graph": objective == "mixmatch"}
+
+    def learned(X):
+        return NeuralRetrainer(objective, **options).fit(X, y).predict_proba(X)
+
+    expected = learned(X)
+    for scale in (1e-37, 1e-30, 1e30, 1e38):
+        np.testing.assert_allclose(learned(X * scale), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("constant", [1.7e9, 1.7e9 + 63])
+def test_a_constant_column_of_large_size_takes_no_part(constant):
+    """Float32 rounds the second one by 63, many times the spread of the others."""
+    pytest.importorskip("lightning_fabric")
+    digits = load_noisy_digits(noise_rate=0.3, random_state=0)
+    X, y = digits.data[:500] / 16, digits.target_noisy[:500]
+    fitted = []
+    for value in (0, constant):
+        samples = np.c_[X, np.full(500, value)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fitted.append(NeuralRetrainer("supervised", epochs=5, hidden_units=16).fit(samples, y))
+        fitted[-1] = fitted[-1].predict_proba(samples)
+    np.testing.assert_allclose(fitted[1], fitted[0], atol=1e-2)
 
 
 def test_rows_of_weight_zero_are_unlabelled():

@@ -124,7 +124,7 @@ class IEG(MemorylessObjective):
 
     It is for all rows with their given labels, and takes those of a container that was purified
     too; trusted rows are seen by the look-ahead and in mixtures alone, and unlabelled ones not at
-    all. A class of which no row is trusted is not learned: what speaks for it lowers no loss of
+    all. A class of which no row is trusted is hardly learned: what speaks for it lowers no loss of
     the trusted rows. The paper's restarts of the learning rate are not here.
 
     The paper's p and k are for images. On features most rows get the same guess in the first epoch,
