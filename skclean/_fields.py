@@ -134,7 +134,8 @@ def in_classes(fields: dict[str, Any], classes: Any, name: str) -> dict[str, Any
     for field in ("given", "label_codes"):
         codes = fields[field]
         if codes is not None:
-            fields[field] = np.where(codes < 0, -1, places[codes])
+            # Code -1 is the last: without any label there are no classes either.
+            fields[field] = np.append(places, -1)[codes]
     if fields["proba"] is not None:
         columns = np.zeros((len(places), len(classes)), dtype=fields["proba"].dtype)
         columns[np.arange(len(places)), places] = 1

@@ -186,6 +186,28 @@ def labelled_rows(X: Any, y: Any, missing_label: Any) -> tuple[Any, Any]:
     return take_any_rows(X, rows), classes[codes[rows]]
 
 
+def labels_to_score(X: Any, y: Any, classes: np.ndarray, missing_label: Any) -> tuple[Any, Any]:
+    """Positions (r,) of the rows that have a label, and these labels; see `PurifiedClassifier`."""
+    name = "PurifiedClassifier"
+    given = getattr(X, "given", None) if y is None else None
+    if given is not None:
+        rows = np.flatnonzero(given >= 0)
+        labels = X.classes[given[rows]]
+    elif y is None:
+        raise ValueError(f"{name}: expected y to score by, got None; do pass the labels.")
+    elif to_numpy(y).dtype.kind in "mM" or to_numpy(y)[:1].size > 1:
+        return slice(None), y
+    else:
+        if missing_label is None and -1 not in classes:
+            missing_label = "auto" if classes.dtype.kind in "OU" else -1
+        codes, found = encode_labels(y, missing_label=missing_label, name=name)
+        rows = np.flatnonzero(codes >= 0)
+        labels = found[codes[rows]]
+    if not len(rows):
+        raise ValueError(f"{name}: expected rows with a label to score by, got none; do pass some.")
+    return rows, labels
+
+
 def named_columns(features: Any, estimator: Any, names: np.ndarray | None, speaker: Any) -> Any:
     """The features of a container, as a DataFrame where the estimator chooses columns by name.
 
@@ -245,3 +267,12 @@ def _chooses_by_name(transformer):
         if named or isinstance(chosen, make_column_selector):
             return True
     return False
+
+
+def copy_feature_attributes(source: Any, target: Any) -> None:
+    """Say of the features what the wrapped estimator says; nothing where it says nothing."""
+    for attribute in ("n_features_in_", "feature_names_in_"):
+        if hasattr(source, attribute):
+            setattr(target, attribute, getattr(source, attribute))
+        elif hasattr(target, attribute):
+            delattr(target, attribute)

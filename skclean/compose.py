@@ -11,6 +11,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
@@ -21,8 +22,10 @@ from skclean._output import TransformsSamples
 from skclean._training_data import (
     check_classifier,
     check_trainable,
+    copy_feature_attributes,
     hard_training_data,
     labelled_rows,
+    labels_to_score,
     learns_from_labels,
     named_columns,
     soft_training_data,
@@ -169,7 +172,7 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         self.transformer_ = clone(self._wrapped())
 
     def _finish(self, container=None):
-        _copy_feature_attributes(self.transformer_, self)
+        copy_feature_attributes(self.transformer_, self)
         self._of_names = container is not None and container.feature_names is not None
         if self._of_names:
             self.feature_names_in_ = container.feature_names
@@ -186,10 +189,8 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         else:
             rows = slice(None) if samples.readable is None else np.flatnonzero(samples.readable)
             y = None if y is None else take_any_rows(y, rows)
-        features = take_rows(samples.features, rows)
-        self.transformer_.fit(
-            named_columns(features, self.transformer_, samples.feature_names, self), y
-        )
+        features, names = take_rows(samples.features, rows), samples.feature_names
+        self.transformer_.fit(named_columns(features, self.transformer_, names, self), y)
 
     def _wrapped(self):
         # Validation makes the identity check its input as any other transformer does.
@@ -203,15 +204,6 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         tags.target_tags = inner.target_tags
         tags.transformer_tags = inner.transformer_tags
         return tags
-
-
-def _copy_feature_attributes(source, target):
-    """Say of the features what the wrapped estimator says; nothing where it says nothing."""
-    for attribute in ("n_features_in_", "feature_names_in_"):
-        if hasattr(source, attribute):
-            setattr(target, attribute, getattr(source, attribute))
-        elif hasattr(target, attribute):
-            delattr(target, attribute)
 
 
 def _inner_has(method):
@@ -310,7 +302,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return self
         self.estimator_.fit(*labelled_rows(X, y, self.missing_label))
         self.classes_ = self.estimator_.classes_
-        _copy_feature_attributes(self.estimator_, self)
+        copy_feature_attributes(self.estimator_, self)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -339,6 +331,27 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if scores.ndim == 1 and len(self.classes_) > 2:
             scores = np.column_stack([-scores, scores])
         return self._spread(scores, np.finfo(scores.dtype).min)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Accuracy on the rows that have a label.
+
+        Parameters
+        ----------
+        X : LabelledSamples, array or DataFrame of shape (m, d)
+        y : array-like of shape (m,) or None, default=None
+            Missing are None, NaN, `missing_label`, and -1 where it is no class. None takes the
+            given labels of a container.
+        sample_weight : array-like of shape (m,) or None, default=None
+
+        Raises
+        ------
+        ValueError
+            If no row has a label.
+        """
+        rows, labels = labels_to_score(X, y, self.classes_, self.missing_label)
+        weight = None if sample_weight is None else take_any_rows(sample_weight, rows)
+        found = take_any_rows(self.predict(X), rows)
+        return float(accuracy_score(labels, found, sample_weight=weight))
 
     def _fit_container(self, samples, y):
         check_given_matches(samples, y, self)

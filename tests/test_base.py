@@ -130,6 +130,18 @@ def test_new_rows_are_predicted(blobs):
     np.testing.assert_array_equal(new.labels, cleaner.classes_[near])
 
 
+def test_a_batch_without_any_label_is_predicted(blobs):
+    X, _, y = blobs
+    cleaner = CentroidCleaner().fit(X, y)
+    for none in ([None] * 20, np.full(20, np.nan)):
+        found = cleaner.transform(LabelledSamples(X[:20] + 0.01, none))
+        assert_same(
+            found,
+            cleaner.transform(LabelledSamples(X[:20] + 0.01, none, classes=["ant", "bee", "cat"])),
+        )
+        assert set(found.status) == {"predicted"}
+
+
 def test_new_rows_with_given_labels_are_purified(blobs):
     X, _, y = blobs
     cleaner = CentroidCleaner().fit(X[:200], y[:200])

@@ -13,6 +13,7 @@ from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -344,6 +345,30 @@ def test_odd_labels_beside_a_bare_array():
         PurifiedClassifier().fit(X, [None] * N)
     with pytest.raises(ValueError, match="expected a classifier as estimator, got StandardScaler"):
         PurifiedClassifier(StandardScaler()).fit(X, TRUTH)
+
+
+@pytest.mark.parametrize("missing", [-1, None, np.nan])
+@pytest.mark.parametrize("names", [False, True])
+def test_rows_without_a_label_do_not_count_in_the_score(missing, names):
+    y = np.array(GIVEN if names else TRUTH, dtype=object)
+    y[:20] = missing
+    y = y if missing is None or names else y.astype(float)
+    classifier = PurifiedClassifier().fit(X[20:], (GIVEN if names else TRUTH)[20:])
+    expected = np.mean(classifier.predict(X[20:]) == (GIVEN if names else TRUTH)[20:])
+    assert classifier.score(X, y) == pytest.approx(expected)
+    container = LabelledSamples(X, y, missing_label=missing)
+    assert classifier.score(container) == pytest.approx(expected)
+    assert classifier.score(container, y, np.ones(N)) == pytest.approx(expected)
+    search = GridSearchCV(
+        PurifiedClassifier(GaussianNB()), {"use": ["labels"]}, error_score="raise"
+    )
+    assert search.fit(LabelledSamples(X, GIVEN)).best_score_ > 0.5
+    if names and missing == -1:
+        return
+    with pytest.raises(ValueError, match="expected rows with a label to score by, got none"):
+        classifier.score(X[:20], y[:20])
+    with pytest.raises(ValueError, match="expected y to score by, got None"):
+        classifier.score(X)
 
 
 def test_never_a_silent_training_on_y():

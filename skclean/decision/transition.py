@@ -40,8 +40,9 @@ from skclean.decision.transition_model import TransitionModel
 #: The fit starts from these shares of the noise of uniformly random labels, and goes on from the
 #: one that makes the labels likeliest after some rounds, from the noisiest of those that are alike
 #: to one nat: from the first alone, labels that are nearly all wrong would be believed. Up to
-#: `SUPPORT_ROWS` rows it starts from the first.
-START_NOISE, TRIAL_ROUNDS = (2 / 3, 0.8, 0.9), 2
+#: `SUPPORT_ROWS` rows it goes on from the first, unless another makes the labels likelier by
+#: `START_GAIN` nats a row: few overlapping rows can be told apart in more ways than one.
+START_NOISE, TRIAL_ROUNDS, START_GAIN = (2 / 3, 0.8, 0.9), 2, 0.1
 #: The model is fitted to about that many rows, and scores (rows times classes), at most; its starts
 #: are tried on so many rows.
 MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 18, 1 << 24, 1 << 16
@@ -227,13 +228,14 @@ def _likeliest_start(scores, given, trusted, max_iter, tol):
     if not every:
         part = take_rows(scores, rows), given[rows], None if trusted is None else trusted[rows]
     fit = TransitionFit(*part)
-    shares = START_NOISE if fit.n > SUPPORT_ROWS else START_NOISE[:1]
-    trials = [fit.started(share) for share in shares]
+    trials = [fit.started(share) for share in START_NOISE]
     for trial in trials:
         trial.rounds(min(TRIAL_ROUNDS, max_iter), tol)
-    best = max(trial.model.trace[-1] for trial in trials)
-    fit = [t for t in trials if fit.n * (best - t.model.trace[-1]) <= 1][-1]
-    return fit if every else TransitionFit(scores, given, trusted, start=fit)
+    likelihood = np.array([trial.model.trace[-1] for trial in trials])
+    best = np.flatnonzero(fit.n * (likelihood.max() - likelihood) <= 1)[-1]
+    if fit.n <= SUPPORT_ROWS and likelihood[best] - likelihood[0] < START_GAIN:
+        best = 0
+    return trials[best] if every else TransitionFit(scores, given, trusted, start=trials[best])
 
 
 def rows_of_fit(given: np.ndarray, trusted: np.ndarray | None, n_rows: int) -> np.ndarray:

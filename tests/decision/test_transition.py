@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from scipy.optimize import check_grad, minimize
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info
 
@@ -202,6 +202,22 @@ def test_labels_that_are_nearly_all_wrong(monkeypatch):
     monkeypatch.setattr(transition, "START_NOISE", (2 / 3,))
     from_the_first_alone = fit_transition(scores, given)[0]
     assert from_the_first_alone.log_likelihood < model.log_likelihood
+
+
+def test_few_rows_of_many_classes_that_look_clean_from_the_first_start(monkeypatch):
+    rng, n, n_classes = np.random.default_rng(0), 3000, 60
+    rows, truth = np.arange(n), np.arange(n) % n_classes
+    alike = (truth + rng.integers(1, 4, n)) % n_classes
+    given = np.where(rng.random(n) < 0.25, alike, truth)
+    scores = rng.standard_normal((n, n_classes))
+    for step, more in enumerate((4.0, 2.4, 2.4, 2.4)):
+        scores[rows, (truth + step) % n_classes] += more
+    scores = np.maximum(log_softmax(1.5 * scores, axis=1), np.log(1e-6)).astype(np.float32)
+    gamma = fit_transition(scores, given)[1]
+    assert np.mean(gamma.argmax(axis=1) == truth) > 0.87
+    monkeypatch.setattr(transition, "START_NOISE", (2 / 3,))
+    alone = fit_transition(scores, given)[1]
+    assert np.mean(alone.argmax(axis=1) == given) > 0.98
 
 
 def test_counts_by_loops():
