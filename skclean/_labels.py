@@ -57,7 +57,9 @@ def encode_labels(
         classes, codes[~missing] = np.unique(found, return_inverse=True)
         return codes, classes
     classes = check_classes(classes, name)
-    if len(found) and _family(found) != _family(classes):
+    if not len(found):
+        return codes, classes
+    if _family(found) != _family(classes):
         raise ValueError(
             f"{name}: expected labels of the type of the classes ({classes.dtype}), "
             f"got {found.dtype}; do convert one of the two."

@@ -198,8 +198,9 @@ def labels_to_score(X: Any, y: Any, classes: np.ndarray, missing_label: Any) -> 
     elif to_numpy(y).dtype.kind in "mM" or to_numpy(y)[:1].size > 1:
         return slice(None), y
     else:
-        if missing_label is None and -1 not in classes:
-            missing_label = "auto" if classes.dtype.kind in "OU" else -1
+        if missing_label is None:
+            strings = classes.dtype.kind in "OU"
+            missing_label = "auto" if strings else None if -1 in classes else -1
         codes, found = encode_labels(y, missing_label=missing_label, name=name)
         rows = np.flatnonzero(codes >= 0)
         labels = found[codes[rows]]
