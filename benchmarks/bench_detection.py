@@ -6,7 +6,8 @@ For every setting and seed: F1, precision and recall of the flagged labels, area
 curve of clean_proba, accuracy of the purified labels, expected calibration error of clean_proba
 (ten bins) and seconds; of TransitionCleaner also at threshold "f1". The rivals flag on the same
 evidence as TransitionCleaner ("loo") and on the out-of-fold probabilities of their own five-fold
-logistic regression ("lr"), which --cache keeps from run to run.
+logistic regression ("lr"), which --cache keeps from run to run; TransitionCleaner is handed those
+as well.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from skclean.exceptions import NothingToSeparateWarning
 from skclean.metrics import calibration_error, detection_scores
 
 OURS, OURS_F1 = "TransitionCleaner", 'TransitionCleaner("f1")'
+OURS_LR = "TransitionCleaner (lr)"
 FILTERS = ("prune_by_noise_rate", "both", "confident_learning", "predicted_neq_given")
 
 
@@ -92,6 +94,12 @@ def run(X, y, given, lr, lr_seconds):
             flagged = find_label_issues(given, proba, filter_by=rule, n_jobs=1)
             record(f"{rule} ({source})", flagged, before + time.perf_counter() - start)
         samples = LabelledSamples(X, given, proba=proba, missing_label=None)
+        if source == "lr":
+            start = time.perf_counter()
+            cleaner = TransitionCleaner().fit(samples)
+            seconds = before + time.perf_counter() - start
+            flagged = cleaner.clean_proba_ <= cleaner.threshold
+            record(OURS_LR, flagged, seconds, cleaner.transduction_, cleaner.clean_proba_)
         for aware in (False, True):
             start = time.perf_counter()
             with warnings.catch_warnings():
@@ -119,12 +127,12 @@ def report(records):
         return float(np.mean([r[key] for r in rows])), float(np.std([r[key] for r in rows]))
 
     print(
-        f"{'setting':26} {'F1':>12} {'f1 cut':>7} {'best rival':>11}  {'':28} {'AUC':>6} "
-        f"{'flagged':>8} {'wrong':>6} {'labels':>7} {'given':>6} {'REED':>6} {'ECE':>6} "
+        f"{'setting':26} {'F1':>12} {'f1 cut':>7} {'on lr':>6} {'best rival':>11}  {'':28} "
+        f"{'AUC':>6} {'flagged':>8} {'wrong':>6} {'labels':>7} {'given':>6} {'REED':>6} {'ECE':>6} "
         f"{'s':>5} {'lr s':>5}"
     )
     for setting, methods in table.items():
-        ours, at_f1 = methods.pop(OURS), methods.pop(OURS_F1)
+        ours, at_f1, on_lr = (methods.pop(method) for method in (OURS, OURS_F1, OURS_LR))
         given = stat(methods["given"], "labels")[0]
         rivals = {m: rows for m, rows in methods.items() if m != "given"}
         # Where nothing was corrupted, F1 has no meaning: the best rival flags least.
@@ -133,7 +141,7 @@ def report(records):
         mean, spread = stat(ours, key)
         print(
             f"{setting:26} {mean:6.3f}±{spread:.3f} {stat(at_f1, key)[0]:7.3f} "
-            f"{stat(rivals[rival], key)[0]:11.3f}  "
+            f"{stat(on_lr, key)[0]:6.3f} {stat(rivals[rival], key)[0]:11.3f}  "
             f"{rival:28} {stat(ours, 'auc')[0]:6.3f} {stat(ours, 'flagged')[0]:8.3f} "
             f"{1 - given:6.3f} {stat(ours, 'labels')[0]:7.3f} {given:6.3f} "
             f"{stat(rivals['GMM (loo)'], 'labels')[0]:6.3f} {stat(ours, 'calibration')[0]:6.3f} "

@@ -138,7 +138,7 @@ class RankingCleaner(EvidenceCleaner):
     def _assess(self, given, proba):
         scores, model = log_proba(proba), None
         if self.calibrate and Evidence(scores, 1.0, None, "assessed").informative(given):
-            model = _fit_model(scores, given)
+            model = _fit_model(scores, given, log_proba=True)
         own, share = _agreement(model, scores, proba, given)
         cutoffs = self._cutoffs(own, share, given, proba.shape[1])
         return rank_proba(own, share, cutoffs[given])
@@ -152,7 +152,8 @@ class RankingCleaner(EvidenceCleaner):
         scores, given, trusted = self.evidence_.scores, samples.given, samples.trusted
         doubtful = given >= 0
         calibrate = self.calibrate and self.informative_
-        self.model_ = _fit_model(scores, given, trusted) if calibrate else None
+        logs = not self.evidence_.raw
+        self.model_ = _fit_model(scores, given, trusted, log_proba=logs) if calibrate else None
         self.judges_ = None
         if trusted is not None and trusted.any():
             sure = np.flatnonzero(trusted)
@@ -189,7 +190,7 @@ class RankingCleaner(EvidenceCleaner):
         return self._withhold(samples, proba, clean, 0.5)
 
 
-def _fit_model(scores, given, trusted=None):
+def _fit_model(scores, given, trusted=None, log_proba=False):
     """The noise-transition model of the rows with a label."""
     rows = np.flatnonzero(given >= 0)
     if len(rows) < len(given):
@@ -197,7 +198,8 @@ def _fit_model(scores, given, trusted=None):
     with warnings.catch_warnings():
         # The last decimals of the likelihood do not change a ranking.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit_transition(scores, given[rows], None if trusted is None else trusted[rows])[0]
+        sure = None if trusted is None else trusted[rows]
+        return fit_transition(scores, given[rows], sure, log_proba=log_proba)[0]
 
 
 def _agreement(model, scores, proba, given):

@@ -135,13 +135,14 @@ class TransitionCleaner(EvidenceCleaner):
 
     def _assess(self, given, proba):
         scores = log_proba(proba)
-        _, gamma = fit_transition(scores, given, max_iter=self.max_iter, tol=self.tol)
+        limits = {"max_iter": self.max_iter, "tol": self.tol}
+        _, gamma = fit_transition(scores, given, log_proba=True, **limits)
         return to_numpy(own_column(gamma, given))
 
     def _fit_samples(self, samples, groups):
         posterior, weight = self._fit_first(samples, groups)
         self.transition_matrix_ = self.model_.transition
-        self._support = self.model_.support, self.model_.separation
+        self._support = self.model_.support, self.model_.needed, self.model_.separation
         self._doubted_share = self._doubted(samples.given)
         self.log_likelihood_ = self.model_.log_likelihood
         self.n_iter_, self.converged_ = self.model_.n_iter, self.model_.converged
@@ -161,7 +162,7 @@ class TransitionCleaner(EvidenceCleaner):
         """Fit the noise-transition model to the evidence; the posterior (n, C) of the rows."""
         scores, labelled = self.evidence_.scores, np.flatnonzero(samples.given >= 0)
         whole = len(labelled) == len(samples)
-        limits = {"max_iter": self.max_iter, "tol": self.tol}
+        limits = {"max_iter": self.max_iter, "tol": self.tol, "log_proba": not self.evidence_.raw}
         rows = (
             scores if whole else take_rows(scores, labelled),
             samples.given[labelled],

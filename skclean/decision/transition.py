@@ -3,12 +3,14 @@
 The given label and the scores of a row (which have not seen it) are independent given the true
 class, so the two together identify the noise. With scores s_i in R^C standardised,
 
-    q_i = softmax(tau s_i + c * s_i^2 + D^T f_i + b),    p(given = k | i) = sum_y q_iy T_yk,
+    q_i = softmax(tau M^T s_i + c * s_i^2 + D^T f_i + b),    p(given = k | i) = sum_y q_iy T_yk,
 
 f_i = [s_i, s_i^2] up to `QUADRATIC_CLASSES` classes, s_i up to `MIXING_CLASSES` and D = 0 beyond,
 the model maximises the likelihood of the given labels over tau, c, b, D and the transition matrix
 T:
 
+- M is the ridge inverse T^T (T T^T + .2 I)^-1, divided by its mean diagonal: scores were fitted to
+  the noisy labels, hence a class that turns into another is seen in the scores of both;
 - D has a normal prior whose precision is chosen by the evidence of the labels (MacKay's
   fixed point, with a Kronecker-factored curvature);
 - a row of T is an error rate with a Beta prior times a distribution over the other classes with a
@@ -34,8 +36,8 @@ from skclean._array import take_rows, to_numpy
 from skclean._blocks import at_once, put_rows, sum_blocks
 from skclean._threads import one_blas_thread
 from skclean._warnings import warn
-from skclean.decision.transition_fit import MIXING_CLASSES, TINY, TransitionFit
-from skclean.decision.transition_model import TransitionModel
+from skclean.decision.transition_fit import MIXING_CLASSES, QUADRATIC_CLASSES, TINY, TransitionFit
+from skclean.decision.transition_model import POWERS, TransitionModel
 
 #: The fit starts from these shares of the noise of uniformly random labels, and goes on from the
 #: one that makes the labels likeliest after some rounds, from the noisiest of those that are alike
@@ -43,6 +45,11 @@ from skclean.decision.transition_model import TransitionModel
 #: `SUPPORT_ROWS` rows it goes on from the first, unless another makes the labels likelier by
 #: `START_GAIN` nats a row: few overlapping rows can be told apart in more ways than one.
 START_NOISE, TRIAL_ROUNDS, START_GAIN = (2 / 3, 0.8, 0.9), 2, 0.1
+#: Up to `SUPPORT_ROWS` rows, M has to make the labels likelier by so many nats a row.
+UNMIXING_GAIN = 0.03
+#: Fits to powers of probabilities that make the labels equally likely, to so many nats in all and a
+#: row: the noisiest is taken, as probabilities of noisy labels explain those without any noise.
+ALIKE_NATS, ALIKE_ROW_NATS = 2.0, 0.002
 #: The model is fitted to about that many rows, and scores (rows times classes), at most; its starts
 #: are tried on so many rows.
 MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 18, 1 << 24, 1 << 16
@@ -52,6 +59,8 @@ MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 18, 1 << 24, 1 << 16
 #: quarters. Far above, noise is believed unless it makes the labels clearly less likely: rows at
 #: one place with labels of several classes are what wrong labels look like, and nothing else.
 SUPPORT_ROWS, SUPPORT_SEPARATIONS, SUPPORT_NATS = 5000, (2 / 3, 0.8, 0.9), (4.0, 0.0, -4.0)
+#: What it takes, in nats a class, by a classifier that predicts fewer than half of the labels.
+CLASS_NATS = 2.0
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
 SUPPORT_CLASS_ROWS = 5
 
@@ -62,10 +71,19 @@ def fit_transition(
     trusted: np.ndarray | None = None,
     *,
     transition: np.ndarray | None = None,
+    log_proba: bool = False,
+    unmix: bool | None = None,
     max_iter: int = 30,
     tol: float = 1e-4,
 ) -> tuple[TransitionModel, Any]:
     """Fit the noise-transition model to rows with a given label.
+
+    Logarithms of probabilities are not scores of least squares: what is sure of a class in one
+    classifier is not in another, and they can be noisy labels' own probabilities, which need no
+    noise to explain those. The model is then fitted to several powers of the probabilities, first
+    to the probabilities themselves, in which noise shows; the others start from the T found there,
+    the logarithms also by themselves. The likeliest of all is taken, of those that are alike the
+    noisiest.
 
     Of more than `MAX_ROWS` rows, or `MAX_SCORES` scores, the fit takes the trusted rows and others
     evenly spaced over the given labels.
@@ -84,8 +102,14 @@ def fit_transition(
         T, held as it is; None fits it. Scores of a model that was fitted to the posteriors of other
         rows have seen the row's label through those: T would then turn towards what the scores
         already believe.
+    log_proba : bool
+        Whether the scores are logarithms of probabilities.
+    unmix : bool or None
+        False takes the identity for M. None does so for scores (no logarithms) of more than
+        `SUPPORT_ROWS` rows and up to `QUADRATIC_CLASSES` classes: from so many, D learns it. A T
+        that is held is in no scores.
     max_iter : int
-        Most rounds.
+        Most rounds of a fit.
     tol : float
         A round that changes the mean log-likelihood by less ends the fit.
 
@@ -103,9 +127,11 @@ def fit_transition(
     rows = rows_of_fit(given, trusted, min(MAX_ROWS, MAX_SCORES // scores.shape[1]))
     every = len(rows) == len(given)
     sure = None if trusted is None else trusted[rows]
-    fit = partial(
-        _fit, given=given[rows], trusted=sure, transition=transition, max_iter=max_iter, tol=tol
-    )
+    if unmix is None:
+        learnt = len(given) > SUPPORT_ROWS and scores.shape[1] <= QUADRATIC_CLASSES
+        unmix = log_proba or not learnt
+    options = {"log_proba": log_proba, "unmix": unmix, "max_iter": max_iter, "tol": tol}
+    fit = partial(_fit, given=given[rows], trusted=sure, transition=transition, **options)
     model, gamma = at_once(fit, scores if every else take_rows(scores, rows))
     if not model.converged:
         warn(
@@ -123,6 +149,7 @@ def fit_supported(
     *,
     temperature: float,
     informative: bool = True,
+    log_proba: bool = False,
     max_iter: int = 30,
     tol: float = 1e-4,
 ) -> tuple[TransitionModel, Any]:
@@ -133,9 +160,14 @@ def fit_supported(
     one temperature. Without that, a few overlapping rows pass for wrong labels. Fewer than
     `SUPPORT_CLASS_ROWS` rows a class bear out nothing.
 
+    What bears it out is the likelihood without M, which would lend T itself support. Of logarithms
+    of probabilities it is that of the likeliest power, of the probabilities themselves or, if they
+    predict most of the given labels, of the logarithms. If they do not, noise takes `CLASS_NATS`
+    nats a class: T could be but the confusion matrix of a poor classifier.
+
     Parameters
     ----------
-    scores, given, trusted, max_iter, tol
+    scores, given, trusted, log_proba, max_iter, tol
         As in `fit_transition`.
     temperature : float
         Factor of the scores in the simplest model.
@@ -147,7 +179,7 @@ def fit_supported(
     model, gamma
         As of `fit_transition`; ``n_iter`` of the simplest model is 0.
     """
-    limits: dict[str, Any] = {"max_iter": max_iter, "tol": tol}
+    limits: dict[str, Any] = {"log_proba": log_proba, "max_iter": max_iter, "tol": tol}
     n, n_classes = scores.shape
     rate = 1 / (n + 2)
     eye = np.eye(n_classes)
@@ -157,15 +189,29 @@ def fit_supported(
         model, gamma = fit_transition(scores, given, trusted, **limits)
         if n > SUPPORT_ROWS:
             return model, gamma
+        first = model
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             simpler = fit_transition(scores, given, trusted, transition=clean, **limits)
-        model.support = n * (model.log_likelihood - simpler[0].log_likelihood)
-        model.separation = separation(to_numpy(scores))
-        needed = needed_support(model.separation)
-        if model.support < needed:
-            apart, (model, gamma) = model.separation, simpler
-            model.support, model.separation = -np.inf, apart
+            if not log_proba:
+                mixed = fit_transition(scores, given, trusted, unmix=False, **limits)
+                first = mixed[0]
+                if first.log_likelihood > model.log_likelihood - UNMIXING_GAIN:
+                    model, gamma = mixed
+        host = to_numpy(scores)
+        model.separation = separation(host)
+        model.needed = needed_support(model.separation)
+        gains = [first.log_likelihood - simpler[0].log_likelihood]
+        if log_proba:
+            of_proba, *_, of_logs = np.subtract(first.by_power, simpler[0].by_power)
+            predicted = np.mean(host.argmax(axis=1) == given) > 0.5
+            gains += [of_proba, of_logs] if predicted else [of_proba]
+            model.needed = model.needed if predicted else CLASS_NATS * n_classes
+        model.support = n * max(gains)
+        if model.support < model.needed:
+            simpler[0].needed, simpler[0].separation = model.needed, model.separation
+            model, gamma = simpler
+            model.support = -np.inf
     plain = TransitionModel(
         transition=clean,
         center=np.zeros(n_classes),
@@ -186,10 +232,11 @@ def fit_supported(
 
     sure = np.zeros(n, bool) if trusted is None else trusted
     plain.log_likelihood = sum_blocks(likelihood, scores, given, sure)[0] / n
-    if model is None or n * (model.log_likelihood - plain.log_likelihood) < needed:
-        plain.separation = 1.0 if model is None else model.separation
-        return plain, plain.posterior(scores, given)
-    return model, gamma
+    if model is not None:
+        plain.needed, plain.separation = model.needed, model.separation
+        if n * (model.log_likelihood - plain.log_likelihood) >= model.needed:
+            return model, gamma
+    return plain, plain.posterior(scores, given)
 
 
 def needed_support(separation: float) -> float:
@@ -207,27 +254,52 @@ def separation(scores: np.ndarray) -> float:
     return between / max(float(np.sum((scores - centre) ** 2)), TINY)
 
 
-def _fit(scores, given, trusted, transition, max_iter, tol):
+def _fit(scores, given, trusted, transition, log_proba, unmix, max_iter, tol):
     """`fit_transition` on all of the rows."""
+    fits, by_power = [], dict.fromkeys(POWERS if log_proba else (), -np.inf)
     with one_blas_thread() if scores.shape[1] <= MIXING_CLASSES else nullcontext():
-        if transition is not None:
-            fit = TransitionFit(scores, given, trusted)
+        rows, limits = (scores, given, trusted), (max_iter, tol)
+        for fit in _started(rows, transition, log_proba, unmix, limits):
+            fit.rounds(max_iter, tol)
+            found = fit.best.model
+            found.n_iter, found.converged = fit.model.n_iter, fit.model.converged
+            if log_proba and transition is None:
+                found.log_likelihood = fit.best.left_out_of_transition()
+            if log_proba:
+                by_power[found.power] = max(by_power[found.power], found.log_likelihood)
+            fits.append(fit.best)
+            least = max(f.model.log_likelihood for f in fits) - ALIKE_NATS / fit.n - ALIKE_ROW_NATS
+            fits = [f for f in fits if f.model.log_likelihood >= least]
+    best = min(fits, key=lambda f: np.trace(f.model.transition))
+    best.model.by_power = tuple(by_power.values())
+    return best.model, best.in_caller_order(best.gamma)
+
+
+def _started(rows, transition, log_proba, unmix, limits):
+    """Fits to all rows at their starts, one after the other; the first goes on in between."""
+    if transition is not None:
+        for power in POWERS if log_proba else (None,):
+            fit = TransitionFit(*rows, power=power, unmix=False)
             fit.model.transition, fit.held = transition, True
-        else:
-            fit = _likeliest_start(scores, given, trusted, max_iter, tol)
-        fit.rounds(max_iter, tol)
-    fit.model.log_likelihood = fit.model.trace[-1]
-    return fit.model, fit.in_caller_order(fit.gamma)
+            yield fit
+        return
+    first = _likeliest_start(*rows, *limits, power=POWERS[0] if log_proba else None, unmix=unmix)
+    yield first
+    if log_proba:
+        for power in POWERS[1:]:
+            fit = TransitionFit(*rows, power=power)
+            yield fit.started_from(first.best.model.transition, keep=True)
+        yield _likeliest_start(*rows, *limits, power=POWERS[-1])
 
 
-def _likeliest_start(scores, given, trusted, max_iter, tol):
+def _likeliest_start(scores, given, trusted, max_iter, tol, **options):
     """The fit to all rows, some rounds on from the best of its starts."""
     rows = rows_of_fit(given, trusted, TRIAL_ROWS)
     every = len(rows) == len(given)
     part = (scores, given, trusted)
     if not every:
         part = take_rows(scores, rows), given[rows], None if trusted is None else trusted[rows]
-    fit = TransitionFit(*part)
+    fit = TransitionFit(*part, **options)
     trials = [fit.started(share) for share in START_NOISE]
     for trial in trials:
         trial.rounds(min(TRIAL_ROUNDS, max_iter), tol)
@@ -235,7 +307,9 @@ def _likeliest_start(scores, given, trusted, max_iter, tol):
     best = np.flatnonzero(fit.n * (likelihood.max() - likelihood) <= 1)[-1]
     if fit.n <= SUPPORT_ROWS and likelihood[best] - likelihood[0] < START_GAIN:
         best = 0
-    return trials[best] if every else TransitionFit(scores, given, trusted, start=trials[best])
+    if every:
+        return trials[best]
+    return TransitionFit(scores, given, trusted, start=trials[best], **options)
 
 
 def rows_of_fit(given: np.ndarray, trusted: np.ndarray | None, n_rows: int) -> np.ndarray:

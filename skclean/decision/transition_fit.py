@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from skclean._array import array_namespace, cast_like, from_numpy, take_rows, to_numpy
-from skclean.decision.transition_model import TransitionModel, contiguous
+from skclean.decision.transition_model import TransitionModel, contiguous, raised
 from skclean.decision.transition_prior import TransitionPrior, dominant
 from skclean.linalg.softmax import softmax
 
@@ -16,25 +16,28 @@ QUADRATIC_CLASSES = 32
 #: Up to that many classes, scores of the other classes speak for a class; beyond, that would be a
 #: million parameters.
 MIXING_CLASSES = 128
+#: Ridge of the least-squares inverse of T that takes the noise out of the scores.
+UNMIXING_RIDGE = 0.2
 TINY = 1e-30
 
 
 class TransitionFit:
     """State of one fit: rows sorted by given label, arrays classes first.
 
-    `start` is a fit to some of the rows, from whose parameters this one goes on.
+    `start` is a fit to some of the rows, from whose parameters this one goes on; `best` the state
+    after the round that counts. Without `unmix`, M is the identity.
     """
 
-    def __init__(self, scores, given, trusted, start=None):
+    def __init__(self, scores, given, trusted, start=None, power=None, unmix=True):
         self.xp = array_namespace(scores)
         self.n, n_classes = scores.shape
         self.order = np.argsort(given, kind="stable")
         self.given = given[self.order]
         self.ends = np.searchsorted(self.given, np.arange(n_classes + 1))
         self.noisy = np.ones(self.n, bool) if trusted is None else ~trusted[self.order]
-        self.held = False
+        self.held, self.best, self.unmix = False, None, unmix
         self.mixing = n_classes <= MIXING_CLASSES
-        self.model = _standard(scores) if start is None else start.model
+        self.model = _standard(scores, power) if start is None else start.model
         self.model = replace(self.model, trace=[], n_iter=0, converged=False)
         self.s = self.model._standardise(take_rows(scores, self.order))
         if start is None:
@@ -79,17 +82,27 @@ class TransitionFit:
 
     def started(self, share):
         """The fit at its start from a share of the noise of uniformly random labels."""
-        trial, n_classes = copy.copy(self), len(self.model.bias)
+        n_classes = len(self.model.bias)
         eye, rate = np.eye(n_classes), share * (1 - 1 / n_classes)
-        transition = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
+        return self.started_from(rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye)
+
+    def started_from(self, transition, keep=False):
+        """The fit at its start from a transition matrix, which the first steps may keep."""
+        trial = copy.copy(self)
         trial.model = replace(self.model, transition=transition, trace=[])
         trial.prior = TransitionPrior()
-        trial.warm_up()
+        trial.warm_up(keep=keep)
         return trial
 
-    def rounds(self, max_iter, tol):
-        """Climb and update T, until there were so many rounds in all or the likelihood settles."""
+    def rounds(self, max_iter, tol, patience=4):
+        """Climb and update T, until there were so many rounds in all or the likelihood settles.
+
+        Probabilities of a classifier, however, can predict the given labels with their noise: each
+        round makes the labels that it sees likelier, but those left out only until D has begun to
+        explain the noise away. Their best round counts, and so many after it end the fit.
+        """
         model, trace = self.model, self.model.trace
+        raw = model.power is None
         while model.n_iter < max_iter and not model.converged:
             self.climb()
             proba = self.leave_one_out()
@@ -98,9 +111,16 @@ class TransitionFit:
             self.gamma, likelihood = self.posterior(proba, self.factor(model.transition))
             trace.append(self.mean_log(likelihood))
             model.n_iter = len(trace)
-            model.converged = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
+            since = 0 if raw else model.n_iter - 1 - int(np.argmax(trace))
+            settled = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
+            model.converged = settled or since >= patience
+            if not since:
+                linear = model.linear if self.mixing else self.tau * self.unmixing
+                self.best = None  # One of them at a time.
+                self.best = copy.copy(self)
+                self.best.model = replace(model, linear=linear, log_likelihood=trace[-1])
 
-    def warm_up(self, max_rows=5000, max_iter=12, tol=1e-3):
+    def warm_up(self, max_rows=5000, max_iter=12, tol=1e-3, keep=False):
         """T from tau and b alone, on a part of the rows: D would first explain the noise away."""
         step = max(1, self.n // max_rows)
         part = copy.copy(self)
@@ -125,7 +145,8 @@ class TransitionFit:
             theta = found.x
             tau = float(np.exp(theta[-1]))
             proba = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
-            part.update_transition(proba)
+            if not keep:
+                part.update_transition(proba)
             now = part.mean_log(part.posterior(proba, part.factor(self.model.transition))[1])
             if abs(now - last) < tol:
                 break
@@ -134,7 +155,13 @@ class TransitionFit:
 
     def climb(self, max_iter=8):
         """A few steps of L-BFGS on the penalised likelihood over tau, c, b and D, at fixed T."""
-        factor = self.factor(self.model.transition)
+        transition = self.model.transition
+        self.unmixing = _unmixing(transition if self.unmix else np.eye(len(transition)))
+        # Where D = 0, one product a climb, not one for each of its steps.
+        self.unmixed = self.s
+        if not self.mixing:
+            self.unmixed = self.xp.matmul(cast_like(self.unmixing.T, self.s), self.s)
+        factor = self.factor(transition)
         theta = np.concatenate([self.D.ravel(), self.model.bias, self.model.curve, [self.tau]])
         options = {"maxiter": max_iter}
         found = minimize(self.loss, theta, (factor,), jac=True, method="L-BFGS-B", options=options)
@@ -147,22 +174,23 @@ class TransitionFit:
         self.model.bias, self.model.curve = theta[self.D.size : -1].reshape(2, n_classes)
         self.tau = float(theta[-1])
         if self.mixing:
-            self.model.linear = self.D + self.tau * np.eye(*self.D.shape)
+            self.model.linear = self.D.copy()
+            self.model.linear[:n_classes] += self.tau * self.unmixing
         else:
             self.model.linear = np.full((1, n_classes), self.tau)
 
     def loss(self, theta, factor):
         """Penalised negative log-likelihood per row at fixed T, and its gradient."""
         self.unpack(theta)
-        proba = softmax(self.model._logits(self.s, self.squares))
+        proba = softmax(self.model._logits(self.unmixed, self.squares))
         gamma, likelihood = self.posterior(proba, factor)
         residual = proba - gamma
         penalty = 0.5 * self.precision * np.sum(self.D**2)
         if self.mixing:
             g = to_numpy(self.xp.matmul(self.f, residual.T)).astype(np.float64)
-            along = np.trace(g[: len(self.model.bias)])
+            along = np.sum(g[: len(self.model.bias)] * self.unmixing)
         else:
-            g, along = self.D, float(self.xp.sum(residual * self.s))
+            g, along = self.D, float(self.xp.sum(residual * self.unmixed))
         gradient = [
             (g + self.precision * self.D).ravel(),
             _row_sums(residual),
@@ -179,7 +207,7 @@ class TransitionFit:
         the second factor.
         """
         xp = self.xp
-        z = self.model._logits(self.s, self.squares)
+        z = self.model._logits(self.unmixed, self.squares)
         proba = softmax(z)
         if not self.mixing:
             return proba
@@ -217,6 +245,16 @@ class TransitionFit:
         ]
         return np.stack(columns, axis=1)
 
+    def left_out_of_transition(self):
+        """The mean log-likelihood, each row left out of the counts behind T as well as out of q."""
+        counts, change = self.counts(self.gamma), 0.0
+        for k, (start, end) in enumerate(zip(self.ends[:-1], self.ends[1:], strict=True)):
+            rows = np.flatnonzero(self.noisy[start:end])
+            gamma = to_numpy(self.gamma[:, start:end]).astype(np.float64)[:, rows]
+            left = np.sum(gamma * self.prior.share_left(counts, k, gamma), axis=0)
+            change += float(np.sum(np.log(left + TINY)))
+        return self.model.log_likelihood + change / self.n
+
     def in_caller_order(self, gamma):
         """Gamma (C, n) as rows (n, C) in the order in which they came."""
         back = np.empty(self.n, np.int64)
@@ -224,15 +262,23 @@ class TransitionFit:
         return take_rows(contiguous(gamma.T), back)
 
 
+def _unmixing(transition):
+    """M of trace C by which s M is next to p in least squares, where scores s are next to p T."""
+    n_classes = len(transition)
+    square = transition @ transition.T + UNMIXING_RIDGE * np.eye(n_classes)
+    unmixing = np.linalg.solve(square, transition).T
+    return unmixing * (n_classes / np.trace(unmixing))
+
+
 def _row_sums(x):
     xp = array_namespace(x)
     return to_numpy(xp.sum(x, axis=1, dtype=xp.float64))
 
 
-def _standard(scores):
+def _standard(scores, power):
     """A model that standardises these scores, but not yet their squares, and says nothing else."""
     xp, n_classes = array_namespace(scores), scores.shape[1]
-    rows = xp.astype(scores, xp.float64)
+    rows = raised(scores, power)
     center = to_numpy(xp.mean(rows, axis=0))
     return TransitionModel(
         transition=np.eye(n_classes),
@@ -243,4 +289,5 @@ def _standard(scores):
         linear=np.ones((1, n_classes)),
         curve=np.zeros(n_classes),
         bias=np.zeros(n_classes),
+        power=power,
     )

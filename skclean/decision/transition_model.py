@@ -9,6 +9,8 @@ from skclean._array import array_namespace, cast_like, from_numpy
 from skclean._blocks import map_rows
 from skclean.linalg.softmax import softmax
 
+#: Powers of the probabilities that are tried where scores are logarithms of probabilities.
+POWERS = (1.0, 0.5, 0.0)
 #: Standardised scores are clipped to this: the square of those of a new row far out would overflow.
 _FARTHEST = 1e15
 
@@ -28,7 +30,7 @@ class TransitionModel:
     square_scale : float
         Standardisation of their squares.
     linear : ndarray of shape (P, C) or (1, C)
-        D plus tau on the diagonal of its first C rows; tau for every class where D = 0.
+        D, with tau M added to its first C rows; (1, C) is one factor for every class.
     curve : ndarray of shape (C,)
         c.
     bias : ndarray of shape (C,)
@@ -44,8 +46,15 @@ class TransitionModel:
     support : float
         What noise adds to the log-likelihood of all labels, in nats, where few rows were fitted;
         -inf where that was too little to believe in it.
+    needed : float
+        How many nats it takes to believe in it.
     separation : float
         Share of the variance of the scores between the predicted classes, likewise.
+    power : float or None
+        None takes the scores as they are. Else they are logarithms of probabilities p, and
+        (p^power - 1) / power (Box and Cox; log p at 0) takes their place.
+    by_power : tuple of float
+        The greatest log-likelihood with each of `POWERS`, where they were tried.
     """
 
     transition: np.ndarray
@@ -61,7 +70,10 @@ class TransitionModel:
     converged: bool = False
     trace: list = field(default_factory=list)
     support: float = np.inf
+    needed: float = 0.0
     separation: float = 1.0
+    power: float | None = None
+    by_power: tuple[float, ...] = ()
 
     def class_proba(self, scores: Any) -> Any:
         """q, the probability of each true class from the scores alone.
@@ -101,7 +113,7 @@ class TransitionModel:
     def _standardise(self, scores):
         """Scores (n, C) as float32 of shape (C, n): classes first, so that sums run along rows."""
         xp = array_namespace(scores)
-        centred = xp.astype(scores, xp.float64) - from_numpy(self.center, scores)
+        centred = raised(scores, self.power) - from_numpy(self.center, scores)
         standard = xp.clip(centred / self.scale, -_FARTHEST, _FARTHEST)
         return contiguous(xp.astype(standard, xp.float32).T)
 
@@ -118,6 +130,13 @@ class TransitionModel:
         z += cast_like(self.curve[:, None], s) * squares
         z += cast_like(self.bias[:, None], s)
         return z
+
+
+def raised(scores: Any, power: float | None) -> Any:
+    """Scores in float64: as they are, or (p^power - 1) / power of their exponentials p."""
+    xp = array_namespace(scores)
+    scores = xp.astype(scores, xp.float64)
+    return xp.expm1(power * scores) / power if power else scores
 
 
 def contiguous(x: Any) -> Any:

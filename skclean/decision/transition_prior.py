@@ -68,6 +68,34 @@ class TransitionPrior:
         np.fill_diagonal(T, 1 - rate)
         return T
 
+    def share_left(self, counts: np.ndarray, k: int, taken: np.ndarray) -> np.ndarray:
+        """Share of T_yk that is left once so much of a row is taken out of the counts of (y, k).
+
+        Parameters
+        ----------
+        counts : ndarray of shape (C, C)
+        k : int
+        taken : ndarray of shape (C, m)
+            How much of each of m rows with the given label k counts in each true class.
+
+        Returns
+        -------
+        ndarray of shape (C, m)
+        """
+        total, errors = counts.sum(axis=1)[:, None], _errors(counts)[:, None]
+        rate, n_classes = _common_rate(counts), len(counts)
+
+        def column(taken):
+            off = errors - taken + self.rate_strength * rate
+            off /= total - taken + self.rate_strength
+            off *= np.maximum(counts[:, [k]] - taken, 0) + self.spread_strength / (n_classes - 1)
+            off /= errors - taken + self.spread_strength
+            wrong = (errors + self.rate_strength * rate) / (total - taken + self.rate_strength)
+            off[k] = 1 - np.minimum(wrong[k], 1)
+            return np.maximum(off, 0)
+
+        return column(taken) / np.maximum(column(np.zeros_like(taken)), 1e-300)
+
 
 def dominant(transition: np.ndarray) -> np.ndarray:
     """The matrix with no entry of a row above its diagonal: true labels are the likeliest."""

@@ -16,7 +16,7 @@ from skclean.base import BaseCleaner
 from skclean.cleaners.transition import TransitionCleaner
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled, soft_transition
-from skclean.decision.transition import SUPPORT_ROWS, needed_support
+from skclean.decision.transition import SUPPORT_ROWS
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, part_of_fit
 
@@ -330,11 +330,10 @@ def _log_likelihood(purifier):
 
 def _doubtful(purifier, samples):
     """Whether the rows of the fit are too few to tell wrong labels from overlapping classes."""
-    support, separation = getattr(purifier, "_support", (np.inf, 1.0))
+    support, needed, separation = getattr(purifier, "_support", (np.inf, 0.0, 1.0))
     trusted = np.zeros(len(samples), bool) if samples.trusted is None else samples.trusted
     of_class = np.bincount(samples.given[trusted], minlength=len(samples.classes))
     n = np.count_nonzero(samples.given >= 0)
-    needed = needed_support(separation)
     if of_class.min() >= _TRUSTED_OF_CLASS:
         return support < needed
     few = n < _WEAK_CLASS_ROWS * len(samples.classes)

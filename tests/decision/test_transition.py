@@ -3,21 +3,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from scipy.optimize import check_grad, minimize
-from scipy.special import log_softmax, softmax
+from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_info
 
 from skclean._array import array_namespace, from_numpy, to_numpy
 from skclean.decision import transition
 from skclean.decision.transition import (
-    SUPPORT_NATS,
-    SUPPORT_SEPARATIONS,
     TransitionModel,
-    fit_supported,
     fit_transition,
-    needed_support,
-    separation,
 )
 from skclean.decision.transition_fit import MIXING_CLASSES, QUADRATIC_CLASSES, TransitionFit
 
@@ -137,8 +131,9 @@ def test_gradient_of_a_small_fit_in_every_direction(monkeypatch):
         def loss(theta):
             return fun(theta, *args)
 
-        error = check_grad(lambda t: loss(t)[0], lambda t: loss(t)[1], theta, epsilon=1e-3, seed=0)
-        assert error < 1e-2 * max(1, np.linalg.norm(loss(theta)[1]))
+        steps = 1e-2 * np.eye(len(theta))
+        slopes = [(loss(theta + e)[0] - loss(theta - e)[0]) / 2e-2 for e in steps]
+        np.testing.assert_allclose(slopes, loss(theta)[1], rtol=2e-2, atol=1e-4)
         return minimize(fun, theta, args, **settings)
 
     monkeypatch.setattr("skclean.decision.transition_fit.minimize", checked)
@@ -202,22 +197,6 @@ def test_labels_that_are_nearly_all_wrong(monkeypatch):
     monkeypatch.setattr(transition, "START_NOISE", (2 / 3,))
     from_the_first_alone = fit_transition(scores, given)[0]
     assert from_the_first_alone.log_likelihood < model.log_likelihood
-
-
-def test_few_rows_of_many_classes_that_look_clean_from_the_first_start(monkeypatch):
-    rng, n, n_classes = np.random.default_rng(0), 3000, 60
-    rows, truth = np.arange(n), np.arange(n) % n_classes
-    alike = (truth + rng.integers(1, 4, n)) % n_classes
-    given = np.where(rng.random(n) < 0.25, alike, truth)
-    scores = rng.standard_normal((n, n_classes))
-    for step, more in enumerate((4.0, 2.4, 2.4, 2.4)):
-        scores[rows, (truth + step) % n_classes] += more
-    scores = np.maximum(log_softmax(1.5 * scores, axis=1), np.log(1e-6)).astype(np.float32)
-    gamma = fit_transition(scores, given)[1]
-    assert np.mean(gamma.argmax(axis=1) == truth) > 0.87
-    monkeypatch.setattr(transition, "START_NOISE", (2 / 3,))
-    alone = fit_transition(scores, given)[1]
-    assert np.mean(alone.argmax(axis=1) == given) > 0.98
 
 
 def test_counts_by_loops():
@@ -310,7 +289,7 @@ def test_many_rows_are_fitted_on_a_part(xp, monkeypatch):
     np.testing.assert_allclose(model.transition[:4], expected_model.transition[:4], atol=0.05)
     np.testing.assert_array_equal(gamma[trusted], np.eye(6)[given[trusted]])
     # Rows of the fit are those of a fit to them alone, others those of the model.
-    alone = transition._fit(scores[rows], given[rows], trusted[rows], None, 30, 1e-4)[1]
+    alone = fit_transition(scores[rows], given[rows], trusted[rows])[1]
     np.testing.assert_allclose(gamma[rows], alone, atol=0.01)
     others = np.setdiff1d(np.arange(3000), rows)
     found = model.posterior(scores[others], given[others])
@@ -443,68 +422,6 @@ def test_threads_of_the_caller_leave_the_setting_alone():
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: fit_transition(scores, given), range(8)))
     assert threadpool_info() == before
-
-
-def overlapping(n, spread, seed, rate=0.0):
-    """Scores of classes that overlap, and labels of which a share is wrong."""
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(0, 3, n)
-    scores = np.eye(3)[truth] + spread * rng.standard_normal((n, 3))
-    return scores, np.where(rng.random(n) < rate, (truth + 1) % 3, truth), truth
-
-
-def test_few_overlapping_rows_are_no_wrong_labels():
-    harm = []
-    for seed in range(8):
-        scores, given, _ = overlapping(100, 1.0, seed)
-        _, gamma = fit_supported(scores, given, temperature=1.0)
-        harm.append(np.mean(gamma.argmax(axis=1) != given))
-    assert np.mean(harm) < 0.02 and max(harm) < 0.1
-
-
-def test_noise_of_classes_that_stand_apart_is_believed():
-    for n in (150, 400):
-        scores, given, truth = overlapping(n, 0.2, n, rate=0.25)
-        model, gamma = fit_supported(scores, given, temperature=3.0)
-        assert np.mean(gamma.argmax(axis=1) == truth) > 0.97
-        assert model.transition.diagonal().max() < 0.9
-    assert needed_support(separation(scores)) < 0
-    rng = np.random.default_rng(0)
-    assert separation(rng.standard_normal((5000, 2))) == pytest.approx(1 / np.pi, abs=0.02)
-    assert separation(rng.standard_normal((5000, 6))) < 2 / 3
-
-
-def test_the_further_classes_stand_apart_the_less_support_noise_needs():
-    needed = [needed_support(share) for share in np.linspace(0, 1, 101)]
-    assert (np.diff(needed) <= 0).all()
-    assert (needed[0], needed[-1]) == (SUPPORT_NATS[0], SUPPORT_NATS[-1])
-    assert needed_support(2 / np.pi) > 3 > 0 > needed_support(SUPPORT_SEPARATIONS[1] + 0.05)
-
-
-def test_many_rows_are_believed_as_they_are(monkeypatch):
-    scores, given, _ = overlapping(400, 0.5, 0, rate=0.2)
-    monkeypatch.setattr(transition, "SUPPORT_ROWS", 399)
-    model, gamma = fit_supported(scores, given, temperature=1.0)
-    expected, same = fit_transition(scores, given)
-    np.testing.assert_array_equal(gamma, same)
-    np.testing.assert_array_equal(model.transition, expected.transition)
-
-
-@pytest.mark.parametrize("few", [True, False])
-def test_the_simplest_model_is_the_softmax_of_the_scores(few, xp):
-    scores, given, _ = overlapping(12 if few else 60, 0.5, 0, rate=0.2)
-    trusted = np.arange(len(given)) < 3
-    model, gamma = fit_supported(
-        xp.asarray(scores), given, trusted, temperature=2.0, informative=few
-    )
-    q, rate = softmax(2 * scores, axis=1), 1 / (len(given) + 2)
-    factor = np.where(np.eye(3)[given] > 0, 1 - rate, rate / 2)
-    expected = q * factor / (q * factor).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(xp.to_numpy(gamma), expected, atol=1e-5)
-    np.testing.assert_allclose(xp.to_numpy(model.class_proba(xp.asarray(scores))), q, atol=1e-5)
-    likelihood = np.where(trusted, q[np.arange(len(given)), given], (q * factor).sum(axis=1))
-    assert model.log_likelihood == pytest.approx(np.log(likelihood).mean(), abs=1e-5)
-    assert model.n_iter == 0 and model.converged
 
 
 @pytest.mark.parametrize("far", [1e20, 1e60])

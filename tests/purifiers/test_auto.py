@@ -232,6 +232,6 @@ def test_a_rare_class_is_mended_on_both_sides_of_the_check(n):
 @pytest.mark.parametrize(("n", "doubted"), [(1200, True), (2400, True), (3600, False)])
 def test_the_more_rows_the_less_is_asked_of_noise(n, doubted):
     purifier = TransitionCleaner()
-    purifier._support = 6.0, 0.6
+    purifier._support = 6.0, 4.0, 0.6
     samples = LabelledSamples(np.zeros((n, 1)), np.arange(n) % 2)
     assert auto._doubtful(purifier, samples) == doubted
