@@ -35,7 +35,8 @@ class TransitionCleaner(EvidenceCleaner):
         look at: where noise is hard to tell from ambiguity, it flags more of both.
     estimator : classifier with predict_proba, or None, default=None
         The evidence. None takes the probabilities of the container where it has some, else
-        `LeaveOneOutRidge`.
+        `LeaveOneOutRidge`. Of a classifier's probabilities, they themselves, their square roots and
+        their logarithms are tried, and the likeliest taken.
     cv : int, splitter or None, default=None
         Folds in which `estimator` is fitted. Evidence from rows that it was fitted to makes wrong
         labels look right: set it for every estimator but `LeaveOneOutRidge`.

@@ -24,7 +24,6 @@ The posterior gamma_iy = q_iy T_y,given / sum is the purified soft label, gamma_
 probability that the given label is right.
 """
 
-import warnings
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -59,8 +58,9 @@ MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 18, 1 << 24, 1 << 16
 #: quarters. Far above, noise is believed unless it makes the labels clearly less likely: rows at
 #: one place with labels of several classes are what wrong labels look like, and nothing else.
 SUPPORT_ROWS, SUPPORT_SEPARATIONS, SUPPORT_NATS = 5000, (2 / 3, 0.8, 0.9), (4.0, 0.0, -4.0)
-#: What it takes, in nats a class, by a classifier that predicts fewer than half of the labels.
-CLASS_NATS = 2.0
+#: What it takes, in nats a class, by probabilities that predict fewer than half of the labels, once
+#: so many times as much is taken off as the likelihood loses with each row left out of T.
+CLASS_NATS, OPTIMISM = 2.0, 3.0
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
 SUPPORT_CLASS_ROWS = 5
 
@@ -105,9 +105,9 @@ def fit_transition(
     log_proba : bool
         Whether the scores are logarithms of probabilities.
     unmix : bool or None
-        False takes the identity for M. None does so for scores (no logarithms) of more than
-        `SUPPORT_ROWS` rows and up to `QUADRATIC_CLASSES` classes: from so many, D learns it. A T
-        that is held is in no scores.
+        False takes the identity for M. None does so for scores (no logarithms) of up to
+        `QUADRATIC_CLASSES` classes, as D learns it, and of up to `SUPPORT_ROWS` rows. A T that is
+        held is in no scores.
     max_iter : int
         Most rounds of a fit.
     tol : float
@@ -124,22 +124,8 @@ def fit_transition(
     ConvergenceWarning
         If `max_iter` rounds were not enough.
     """
-    rows = rows_of_fit(given, trusted, min(MAX_ROWS, MAX_SCORES // scores.shape[1]))
-    every = len(rows) == len(given)
-    sure = None if trusted is None else trusted[rows]
-    if unmix is None:
-        learnt = len(given) > SUPPORT_ROWS and scores.shape[1] <= QUADRATIC_CLASSES
-        unmix = log_proba or not learnt
     options = {"log_proba": log_proba, "unmix": unmix, "max_iter": max_iter, "tol": tol}
-    fit = partial(_fit, given=given[rows], trusted=sure, transition=transition, **options)
-    model, gamma = at_once(fit, scores if every else take_rows(scores, rows))
-    if not model.converged:
-        warn(
-            f"fit_transition: expected the likelihood to settle to {tol:g} nats a row, got no such "
-            f"round in {max_iter}; do raise max_iter.",
-            ConvergenceWarning,
-        )
-    return model, gamma if every else put_rows(model.posterior(scores, given), rows, gamma)
+    return _settled(*_fit_rows(scores, given, trusted, transition=transition, **options))
 
 
 def fit_supported(
@@ -160,10 +146,10 @@ def fit_supported(
     one temperature. Without that, a few overlapping rows pass for wrong labels. Fewer than
     `SUPPORT_CLASS_ROWS` rows a class bear out nothing.
 
-    What bears it out is the likelihood without M, which would lend T itself support. Of logarithms
-    of probabilities it is that of the likeliest power, of the probabilities themselves or, if they
-    predict most of the given labels, of the logarithms. If they do not, noise takes `CLASS_NATS`
-    nats a class: T could be but the confusion matrix of a poor classifier.
+    What bears it out is the likelihood without M, which would lend T itself support. Of a
+    classifier's probabilities, any power may bear it out beside clean labels. Where they predict
+    fewer than half of the given labels, T could be but the classifier's confusion matrix: noise
+    then takes `CLASS_NATS` nats a class, and a T that fits single rows counts against it.
 
     Parameters
     ----------
@@ -181,39 +167,42 @@ def fit_supported(
     """
     limits: dict[str, Any] = {"log_proba": log_proba, "max_iter": max_iter, "tol": tol}
     n, n_classes = scores.shape
-    rate = 1 / (n + 2)
-    eye = np.eye(n_classes)
+    if n > SUPPORT_ROWS and informative:
+        return fit_transition(scores, given, trusted, **limits)
+    rate, eye = 1 / (n + 2), np.eye(n_classes)
     clean = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
-    model = None
-    if informative and n >= SUPPORT_CLASS_ROWS * n_classes:
-        model, gamma = fit_transition(scores, given, trusted, **limits)
-        if n > SUPPORT_ROWS:
-            return model, gamma
-        first = model
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            simpler = fit_transition(scores, given, trusted, transition=clean, **limits)
-            if not log_proba:
-                mixed = fit_transition(scores, given, trusted, unmix=False, **limits)
-                first = mixed[0]
-                if first.log_likelihood > model.log_likelihood - UNMIXING_GAIN:
-                    model, gamma = mixed
-        host = to_numpy(scores)
-        model.separation = separation(host)
-        model.needed = needed_support(model.separation)
-        gains = [first.log_likelihood - simpler[0].log_likelihood]
-        if log_proba:
-            of_proba, *_, of_logs = np.subtract(first.by_power, simpler[0].by_power)
-            predicted = np.mean(host.argmax(axis=1) == given) > 0.5
-            gains += [of_proba, of_logs] if predicted else [of_proba]
-            model.needed = model.needed if predicted else CLASS_NATS * n_classes
-        model.support = n * max(gains)
-        if model.support < model.needed:
-            simpler[0].needed, simpler[0].separation = model.needed, model.separation
-            model, gamma = simpler
-            model.support = -np.inf
+    plain = _plain(scores, given, trusted, clean, temperature)
+    if not informative or n < SUPPORT_CLASS_ROWS * n_classes:
+        return plain, plain.posterior(scores, given)
+    simpler = _fit_rows(scores, given, trusted, transition=clean, **limits)
+    if log_proba:
+        found = _fit_rows(scores, given, trusted, rivals=simpler[0].by_power, **limits)
+        needed, apart = found[0].needed, 1.0
+    else:
+        apart = separation(to_numpy(scores).astype(np.float64))
+        needed = needed_support(apart)
+        found = _fit_rows(scores, given, trusted, unmix=False, **limits)
+        found[0].support = n * (found[0].log_likelihood - simpler[0].log_likelihood)
+        unmixed = _fit_rows(scores, given, trusted, unmix=True, **limits)
+        if unmixed[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN:
+            unmixed[0].support = found[0].support
+            found = unmixed
+    if found[0].support < needed:
+        found = simpler
+        found[0].support = -np.inf
+    # Probabilities of noisy labels explain these as they are, as well as any noise does.
+    least = -_alike(n) if log_proba and found is not simpler else needed
+    if n * (found[0].log_likelihood - plain.log_likelihood) < least:
+        found = plain, plain.posterior(scores, given)
+    found[0].needed, found[0].separation = needed, apart
+    return _settled(*found)
+
+
+def _plain(scores, given, trusted, transition, temperature):
+    """The model of one temperature and a T, with its likelihood."""
+    n, n_classes = scores.shape
     plain = TransitionModel(
-        transition=clean,
+        transition=transition,
         center=np.zeros(n_classes),
         scale=1.0,
         square_center=np.zeros((n_classes, 1)),
@@ -226,17 +215,13 @@ def fit_supported(
     )
 
     def likelihood(scores, given, sure):
-        factor = np.where(sure[:, None], eye[given], clean.T[given])
+        factor = np.where(sure[:, None], np.eye(n_classes)[given], transition.T[given])
         proba = to_numpy(plain.class_proba(scores))
         return (float(np.sum(np.log(np.sum(proba * factor, axis=1) + TINY))),)
 
     sure = np.zeros(n, bool) if trusted is None else trusted
     plain.log_likelihood = sum_blocks(likelihood, scores, given, sure)[0] / n
-    if model is not None:
-        plain.needed, plain.separation = model.needed, model.separation
-        if n * (model.log_likelihood - plain.log_likelihood) >= model.needed:
-            return model, gamma
-    return plain, plain.posterior(scores, given)
+    return plain
 
 
 def needed_support(separation: float) -> float:
@@ -254,28 +239,67 @@ def separation(scores: np.ndarray) -> float:
     return between / max(float(np.sum((scores - centre) ** 2)), TINY)
 
 
-def _fit(scores, given, trusted, transition, log_proba, unmix, max_iter, tol):
-    """`fit_transition` on all of the rows."""
-    fits, by_power = [], dict.fromkeys(POWERS if log_proba else (), -np.inf)
+def _settled(model, gamma):
+    """Both, with a warning if the likelihood of the model has not settled."""
+    if not model.converged:
+        warn(
+            "fit_transition: expected the likelihood to settle, got changes up to the last of "
+            f"{model.n_iter} rounds; do raise max_iter.",
+            ConvergenceWarning,
+        )
+    return model, gamma
+
+
+def _fit_rows(scores, given, trusted, **options):
+    """Model and posteriors (n, C) of all rows, from a fit to `MAX_ROWS` rows at most."""
+    rows = rows_of_fit(given, trusted, min(MAX_ROWS, MAX_SCORES // scores.shape[1]))
+    every = len(rows) == len(given)
+    sure = None if trusted is None else trusted[rows]
+    fit = partial(_fit, given=given[rows], trusted=sure, **options)
+    model, gamma = at_once(fit, scores if every else take_rows(scores, rows))
+    return model, gamma if every else put_rows(model.posterior(scores, given), rows, gamma)
+
+
+def _fit(scores, given, trusted, *, max_iter, tol, log_proba=False, rivals=None, **options):
+    """The likeliest fit to all of the rows, of those that bear out noise beside their rivals.
+
+    `rivals` are the likelihoods of clean labels with each of `POWERS`.
+    """
+    found, needed = [], 0.0
     with one_blas_thread() if scores.shape[1] <= MIXING_CLASSES else nullcontext():
-        rows, limits = (scores, given, trusted), (max_iter, tol)
-        for fit in _started(rows, transition, log_proba, unmix, limits):
+        for fit in _started((scores, given, trusted), (max_iter, tol), log_proba, **options):
             fit.rounds(max_iter, tol)
-            found = fit.best.model
-            found.n_iter, found.converged = fit.model.n_iter, fit.model.converged
-            if log_proba and transition is None:
-                found.log_likelihood = fit.best.left_out_of_transition()
-            if log_proba:
-                by_power[found.power] = max(by_power[found.power], found.log_likelihood)
-            fits.append(fit.best)
-            least = max(f.model.log_likelihood for f in fits) - ALIKE_NATS / fit.n - ALIKE_ROW_NATS
-            fits = [f for f in fits if f.model.log_likelihood >= least]
-    best = min(fits, key=lambda f: np.trace(f.model.transition))
-    best.model.by_power = tuple(by_power.values())
-    return best.model, best.in_caller_order(best.gamma)
+            model = fit.best.model
+            model.n_iter, model.converged = fit.model.n_iter, fit.model.converged
+            plainly = model.log_likelihood
+            if log_proba and not fit.held:
+                model.log_likelihood = fit.best.left_out_of_transition()
+            found.append((model, plainly, fit.best.in_caller_order(fit.best.gamma)))
+    n = len(given)
+    by_power = {power: -np.inf for power in POWERS}
+    for model, plainly, _ in found:
+        by_power[model.power] = max(by_power.get(model.power, -np.inf), plainly)
+    if rivals is not None:
+        host = to_numpy(scores).astype(np.float64)
+        predicted = np.mean(host.argmax(axis=1) == given) > 0.5
+        needed = needed_support(separation(host)) if predicted else CLASS_NATS * host.shape[1]
+        for model, plainly, _ in found:
+            optimism = 0.0 if predicted else OPTIMISM * (plainly - model.log_likelihood)
+            model.support = n * (plainly - optimism - rivals[POWERS.index(model.power)])
+    believed = [f for f in found if f[0].support >= needed] or found
+    least = max(model.log_likelihood for model, *_ in believed) - _alike(n) / n
+    believed = [f for f in believed if f[0].log_likelihood >= least]
+    model, _, gamma = min(believed, key=lambda f: np.trace(f[0].transition))
+    model.needed, model.by_power = needed, tuple(by_power[power] for power in POWERS)
+    return model, gamma
 
 
-def _started(rows, transition, log_proba, unmix, limits):
+def _alike(n):
+    """Nats between likelihoods of n labels that do not decide between powers of probabilities."""
+    return ALIKE_NATS + ALIKE_ROW_NATS * min(n, SUPPORT_ROWS)
+
+
+def _started(rows, limits, log_proba, transition=None, unmix=None):
     """Fits to all rows at their starts, one after the other; the first goes on in between."""
     if transition is not None:
         for power in POWERS if log_proba else (None,):
@@ -283,13 +307,18 @@ def _started(rows, transition, log_proba, unmix, limits):
             fit.model.transition, fit.held = transition, True
             yield fit
         return
+    if unmix is None:
+        few = len(rows[1]) <= SUPPORT_ROWS or rows[0].shape[1] <= QUADRATIC_CLASSES
+        unmix = log_proba or not few
     first = _likeliest_start(*rows, *limits, power=POWERS[0] if log_proba else None, unmix=unmix)
     yield first
     if log_proba:
+        transition = first.best.model.transition
+        del first
         for power in POWERS[1:]:
-            fit = TransitionFit(*rows, power=power)
-            yield fit.started_from(first.best.model.transition, keep=True)
-        yield _likeliest_start(*rows, *limits, power=POWERS[-1])
+            fit = TransitionFit(*rows, power=power, unmix=unmix)
+            yield fit.started_from(transition, keep=True)
+        yield _likeliest_start(*rows, *limits, power=POWERS[-1], unmix=unmix)
 
 
 def _likeliest_start(scores, given, trusted, max_iter, tol, **options):

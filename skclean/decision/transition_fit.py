@@ -115,9 +115,11 @@ class TransitionFit:
             settled = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
             model.converged = settled or since >= patience
             if not since:
-                linear = model.linear if self.mixing else self.tau * self.unmixing
+                folded = self.mixing or not self.unmix
+                linear = model.linear if folded else self.tau * self.unmixing
                 self.best = None  # One of them at a time.
                 self.best = copy.copy(self)
+                self.best.prior = copy.copy(getattr(self, "prior", None))
                 self.best.model = replace(model, linear=linear, log_likelihood=trace[-1])
 
     def warm_up(self, max_rows=5000, max_iter=12, tol=1e-3, keep=False):
@@ -159,7 +161,7 @@ class TransitionFit:
         self.unmixing = _unmixing(transition if self.unmix else np.eye(len(transition)))
         # Where D = 0, one product a climb, not one for each of its steps.
         self.unmixed = self.s
-        if not self.mixing:
+        if self.unmix and not self.mixing:
             self.unmixed = self.xp.matmul(cast_like(self.unmixing.T, self.s), self.s)
         factor = self.factor(transition)
         theta = np.concatenate([self.D.ravel(), self.model.bias, self.model.curve, [self.tau]])

@@ -69,7 +69,7 @@ class RowIndex:
         self.n_rows = n
         self._dask_name = features.name if is_dask(features) else None
         self._directions = _directions(d)
-        some = few_rows(features, slice(0, n, max(1, n // SPREAD_ROWS)))
+        some = few_rows(features, _few(n))
         centre = _centre(some)
         spread, constant = _spread(some, centre)
         every = some.shape[0] == n
@@ -262,8 +262,8 @@ class RowIndex:
 
 
 def _few(n):
-    """About a thousand rows, evenly spaced."""
-    return np.arange(0, n, max(1, n // 1000))
+    """About `SPREAD_ROWS` rows, evenly spaced."""
+    return slice(0, n, max(1, n // SPREAD_ROWS))
 
 
 def _centre(features):

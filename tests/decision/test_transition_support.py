@@ -91,3 +91,20 @@ def test_few_rows_of_many_classes_that_look_clean_from_the_first_start(monkeypat
     monkeypatch.setattr(transition, "START_NOISE", (2 / 3,))
     alone = fit_transition(scores, given)[1]
     assert np.mean(alone.argmax(axis=1) == given) > 0.98
+
+
+def test_few_rows_are_unmixed_where_that_makes_them_likelier(monkeypatch):
+    rng, n, n_classes = np.random.default_rng(0), 1000, 20
+    truth = rng.integers(0, n_classes, n)
+    T = 0.6 * np.eye(n_classes) + 0.4 * np.roll(np.eye(n_classes), 1, axis=1)
+    given = (T[truth].cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    # Scores of a fit to such labels are a mixture by T.
+    scores = T[truth] + 0.18 * rng.standard_normal((n, n_classes))
+
+    def accuracy():
+        _, gamma = fit_supported(scores, given, temperature=5.0)
+        return np.mean(gamma.argmax(axis=1) == truth)
+
+    unmixed = accuracy()
+    monkeypatch.setattr(transition, "UNMIXING_GAIN", 99)
+    assert unmixed > max(0.9, accuracy() + 0.02)
