@@ -10,7 +10,9 @@ the model maximises the likelihood of the given labels over tau, c, b, D and the
 T:
 
 - M is the ridge inverse T^T (T T^T + .2 I)^-1, divided by its mean diagonal: scores were fitted to
-  the noisy labels, hence a class that turns into another is seen in the scores of both;
+  the noisy labels, hence a class that turns into another is seen in the scores of both. Where D
+  learns it from many rows, few rows do not gain by it, or T is held, M is the identity;
+- where scores are logarithms of probabilities p, (p^a - 1) / a takes their place, a of `POWERS`;
 - D has a normal prior whose precision is chosen by the evidence of the labels (MacKay's
   fixed point, with a Kronecker-factored curvature);
 - a row of T is an error rate with a Beta prior times a distribution over the other classes with a

@@ -71,6 +71,8 @@ class TransitionPrior:
     def share_left(self, counts: np.ndarray, k: int, taken: np.ndarray) -> np.ndarray:
         """Share of T_yk that is left once so much of a row is taken out of the counts of (y, k).
 
+        The common rate and both strengths stay as they are.
+
         Parameters
         ----------
         counts : ndarray of shape (C, C)
