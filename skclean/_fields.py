@@ -167,7 +167,8 @@ def _open_proba(proba, n, n_classes, name):
     if proba.shape != (n, n_classes):
         raise ValueError(
             f"{name}: expected proba of shape {(n, n_classes)} (rows, classes), got "
-            f"{proba.shape}; do pass one column for each of the classes."
+            f"{proba.shape}; do pass one column for each of the classes (where the labels "
+            "lack some, LabelledSamples takes classes=)."
         )
     if not n_classes:
         raise ValueError(f"{name}: expected classes beside proba, got none; do pass some.")
