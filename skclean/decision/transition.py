@@ -278,9 +278,10 @@ def _fit(scores, given, trusted, *, max_iter, tol, log_proba=False, rivals=None,
                 model.log_likelihood = fit.best.left_out_of_transition()
             found.append((model, plainly, fit.best.in_caller_order(fit.best.gamma)))
     n = len(given)
-    by_power = {power: -np.inf for power in POWERS}
-    for model, plainly, _ in found:
-        by_power[model.power] = max(by_power.get(model.power, -np.inf), plainly)
+    by_power = [
+        max(plainly for model, plainly, _ in found if model.power == power)
+        for power in (POWERS if log_proba else ())
+    ]
     if rivals is not None:
         host = to_numpy(scores).astype(np.float64)
         predicted = np.mean(host.argmax(axis=1) == given) > 0.5
@@ -292,7 +293,7 @@ def _fit(scores, given, trusted, *, max_iter, tol, log_proba=False, rivals=None,
     least = max(model.log_likelihood for model, *_ in believed) - _alike(n) / n
     believed = [f for f in believed if f[0].log_likelihood >= least]
     model, _, gamma = min(believed, key=lambda f: np.trace(f[0].transition))
-    model.needed, model.by_power = needed, tuple(by_power[power] for power in POWERS)
+    model.needed, model.by_power = needed, tuple(by_power)
     return model, gamma
 
 
