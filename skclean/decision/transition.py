@@ -177,12 +177,16 @@ def fit_supported(
     if not informative or n < SUPPORT_CLASS_ROWS * n_classes:
         return plain, plain.posterior(scores, given)
     simpler = _fit_rows(scores, given, trusted, transition=clean, **limits)
+    host = to_numpy(scores).astype(np.float64)
+    apart = separation(host)
+    needed = needed_support(apart)
     if log_proba:
-        found = _fit_rows(scores, given, trusted, rivals=simpler[0].by_power, **limits)
-        needed, apart = found[0].needed, 1.0
+        apart, optimism = 1.0, 0.0
+        if np.mean(host.argmax(axis=1) == given) <= 0.5:
+            needed, optimism = CLASS_NATS * n_classes, OPTIMISM
+        beside = {"rivals": simpler[0].by_power, "needed": needed, "optimism": optimism}
+        found = _fit_rows(scores, given, trusted, **beside, **limits)
     else:
-        apart = separation(to_numpy(scores).astype(np.float64))
-        needed = needed_support(apart)
         found = _fit_rows(scores, given, trusted, unmix=False, **limits)
         found[0].support = n * (found[0].log_likelihood - simpler[0].log_likelihood)
         unmixed = _fit_rows(scores, given, trusted, unmix=True, **limits)
@@ -262,12 +266,25 @@ def _fit_rows(scores, given, trusted, **options):
     return model, gamma if every else put_rows(model.posterior(scores, given), rows, gamma)
 
 
-def _fit(scores, given, trusted, *, max_iter, tol, log_proba=False, rivals=None, **options):
+def _fit(
+    scores,
+    given,
+    trusted,
+    *,
+    max_iter,
+    tol,
+    log_proba=False,
+    rivals=None,
+    needed=-np.inf,
+    optimism=0.0,
+    **options,
+):
     """The likeliest fit to all of the rows, of those that bear out noise beside their rivals.
 
-    `rivals` are the likelihoods of clean labels with each of `POWERS`.
+    `rivals` are the likelihoods of clean labels with each of `POWERS`; `optimism` times what the
+    likelihood loses with each row left out of T counts against a fit.
     """
-    found, needed = [], 0.0
+    found = []
     with one_blas_thread() if scores.shape[1] <= MIXING_CLASSES else nullcontext():
         for fit in _started((scores, given, trusted), (max_iter, tol), log_proba, **options):
             fit.rounds(max_iter, tol)
@@ -283,17 +300,14 @@ def _fit(scores, given, trusted, *, max_iter, tol, log_proba=False, rivals=None,
         for power in (POWERS if log_proba else ())
     ]
     if rivals is not None:
-        host = to_numpy(scores).astype(np.float64)
-        predicted = np.mean(host.argmax(axis=1) == given) > 0.5
-        needed = needed_support(separation(host)) if predicted else CLASS_NATS * host.shape[1]
         for model, plainly, _ in found:
-            optimism = 0.0 if predicted else OPTIMISM * (plainly - model.log_likelihood)
-            model.support = n * (plainly - optimism - rivals[POWERS.index(model.power)])
+            lost = optimism * (plainly - model.log_likelihood)
+            model.support = n * (plainly - lost - rivals[POWERS.index(model.power)])
     believed = [f for f in found if f[0].support >= needed] or found
     least = max(model.log_likelihood for model, *_ in believed) - _alike(n) / n
     believed = [f for f in believed if f[0].log_likelihood >= least]
     model, _, gamma = min(believed, key=lambda f: np.trace(f[0].transition))
-    model.needed, model.by_power = needed, tuple(by_power)
+    model.by_power = tuple(by_power)
     return model, gamma
 
 
@@ -311,8 +325,8 @@ def _started(rows, limits, log_proba, transition=None, unmix=None):
             yield fit
         return
     if unmix is None:
-        few = len(rows[1]) <= SUPPORT_ROWS or rows[0].shape[1] <= QUADRATIC_CLASSES
-        unmix = log_proba or not few
+        n, n_classes = rows[0].shape
+        unmix = log_proba or (n > SUPPORT_ROWS and n_classes > QUADRATIC_CLASSES)
     first = _likeliest_start(*rows, *limits, power=POWERS[0] if log_proba else None, unmix=unmix)
     yield first
     if log_proba:

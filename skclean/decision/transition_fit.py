@@ -53,9 +53,9 @@ class TransitionFit:
             values, self.directions = self.xp.linalg.eigh(gram)
             self.energy = np.maximum(to_numpy(values).astype(np.float64), 0)
             self.leverage = self.xp.matmul(self.directions.T, self.f) ** 2
+        self.prior = TransitionPrior() if start is None else start.prior
         if start is not None:
             self.tau, self.D, self.precision = start.tau, start.D, start.precision
-            self.prior = start.prior
 
     def _standardise_squares(self):
         xp, squares = self.xp, self.xp.astype(self.s**2, self.xp.float64)
@@ -119,7 +119,7 @@ class TransitionFit:
                 linear = model.linear if folded else self.tau * self.unmixing
                 self.best = None  # One of them at a time.
                 self.best = copy.copy(self)
-                self.best.prior = copy.copy(getattr(self, "prior", None))
+                self.best.prior = copy.copy(self.prior)
                 self.best.model = replace(model, linear=linear, log_likelihood=trace[-1])
 
     def warm_up(self, max_rows=5000, max_iter=12, tol=1e-3, keep=False):
@@ -158,7 +158,7 @@ class TransitionFit:
     def climb(self, max_iter=8):
         """A few steps of L-BFGS on the penalised likelihood over tau, c, b and D, at fixed T."""
         transition = self.model.transition
-        self.unmixing = _unmixing(transition if self.unmix else np.eye(len(transition)))
+        self.unmixing = _unmixing(transition) if self.unmix else np.eye(len(transition))
         # Where D = 0, one product a climb, not one for each of its steps.
         self.unmixed = self.s
         if self.unmix and not self.mixing:
