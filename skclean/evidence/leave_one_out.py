@@ -1,5 +1,6 @@
 """LeaveOneOutRidge: every row judged by the least-squares fit that has not seen its label."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from skclean._array import array_namespace, to_numpy
 from skclean._blocks import best_class, few_rows, map_rows
 from skclean._device import returned, to_device
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
-from skclean.evidence.columns import even_widths
+from skclean.evidence.columns import clipped_columns, even_widths
 from skclean.linalg.feature_map import draw_rows, kernel_map, spanned_map, spread_landmarks
 from skclean.linalg.least_squares import choose_alpha, fit_ridge, spaced
 from skclean.linalg.softmax import softmax
@@ -48,6 +49,8 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         modes; "linear" on the features themselves, which is several times faster. "auto" is "rbf",
         and brings columns to one scale where they are not in like units: where the widest is more
         than ten times as wide as the median one, unless the labels are surely likelier without.
+        Where values far out decide the distances, they are clipped if the labels are surely
+        likelier for it.
     n_landmarks : int, default=768
         Landmarks of the kernel: means of neighbouring rows, of four times as many rows drawn; the
         rows themselves where there are no more. More tell more of many rows, at a cost that grows
@@ -80,6 +83,9 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
     column_scale_ : ndarray of shape (d,) or None
         Width of the kernel in each column, ``exp(-sum(((x - l) / column_scale_) ** 2))``, where
         "auto" brought them to one scale; None where they stay as they are.
+    column_range_ : ndarray of shape (2, d) or None
+        Ends at which "auto" clips the values of each column, which are then linear from -2.5 at
+        the lower end to 0 at the median and 2.5 at the upper end; None where it clips none.
     loo_scores_ : array of shape (n, C)
         Leave-one-out scores of the rows of the fit, in the library and on the device of X.
 
@@ -172,26 +178,33 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
             )
         maps = self._maps(X)
         data = X, codes, codes if targets is None else targets, groups, weight
-        fit = _fit_likelier if len(maps) > 1 else _fit_map
-        fitted = fit(*maps, n_classes, alphas, seen, *data)
+        fitted = _fit_likeliest(maps, n_classes, alphas, seen, *data)
         self._ridge, self.alpha_errors_, scores, self.temperature_ = fitted
         self.alpha_, self.loo_scores_ = self._ridge.alpha, returned(scores, given)
-        evened = self._ridge.features is not maps[0]
-        self.column_scale_ = 1 / to_numpy(self._ridge.features.scale) if evened else None
+        scale = getattr(self._ridge.features, "scale", 1.0)
+        self.column_scale_ = None if isinstance(scale, float) else 1 / to_numpy(scale)
+        clipped = getattr(self._ridge.features, "first", None)
+        self.column_range_ = None if clipped is None else clipped.ends()
         return self
 
     def _maps(self, X):
-        """The map to the features of the regression, and another to choose from or not."""
+        """Maps to the features of the regression, each to be taken if surely likelier."""
         if self.kernel == "linear":
             return [spanned_map(X)]
         rng = check_random_state(self.random_state)
         rows = draw_rows(X, _LANDMARK_ROWS * self.n_landmarks, rng)
-        even = even_widths(rows) if self.kernel == "auto" else None
-        scales = [1.0] if even is None else [1.0, even]
-        return [
-            kernel_map(spread_landmarks(rows, self.n_landmarks, rng, by), self.gamma, by)
-            for by in scales
-        ]
+
+        def like(rows, by=1.0):
+            return kernel_map(spread_landmarks(rows, self.n_landmarks, rng, by), self.gamma, by)
+
+        maps = [like(rows)]
+        if self.kernel == "auto":
+            even, clipped = even_widths(rows), clipped_columns(rows)
+            if even is not None:
+                maps.insert(0, like(rows, even))
+            if clipped is not None:
+                maps.append(replace(like(clipped(rows)), first=clipped))
+        return maps
 
     def loo_proba(self) -> Any:
         """Leave-one-out class probabilities of the rows of the fit, shape (n, C), float64."""
@@ -323,8 +336,10 @@ def _fit_map(features, n_classes, alphas, seen, X, codes, targets, groups, weigh
     return ridge, errors, scores, best_temperature(scores, codes, seen)
 
 
-def _fit_likelier(plain, even, n_classes, alphas, seen, *data):
-    """The regression on the second map, or on the first where labels are surely likelier by it."""
+def _fit_likeliest(maps, n_classes, alphas, seen, *data):
+    """The regression on the first of the maps, or on one by which labels are surely likelier."""
+    if len(maps) == 1:
+        return _fit_map(maps[0], n_classes, alphas, seen, *data)
     codes, groups = data[1], data[3]
     rows = spaced(seen, _CHOICE_ROWS)
     if groups is not None:
@@ -333,8 +348,10 @@ def _fit_likelier(plain, even, n_classes, alphas, seen, *data):
     whole = len(rows) == len(codes)
     part = data if whole else [None if x is None else few_rows(x, rows) for x in data]
     codes, groups = part[1], part[3]
-    maps, every = (plain, even), np.arange(len(codes))
-    fits = [_fit_map(features, n_classes, alphas, every, *part) for features in maps]
-    first, second = (log_likelihood(scores, codes, t) for _, _, scores, t in fits)
-    best = 0 if surely_likelier(first - second, groups) else 1
-    return fits[best] if whole else _fit_map(maps[best], n_classes, alphas, seen, *data)
+    best, likeliest, every = None, None, np.arange(len(codes))
+    for features in maps:
+        fit = _fit_map(features, n_classes, alphas, every, *part)
+        likelihood = log_likelihood(fit[2], codes, fit[3])
+        if best is None or surely_likelier(likelihood - likeliest, groups):
+            best, likeliest = fit, likelihood
+    return best if whole else _fit_map(best[0].features, n_classes, alphas, seen, *data)

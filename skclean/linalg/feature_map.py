@@ -59,11 +59,14 @@ class LandmarkMap:
         1 / s, in the units of the features, or of each of them.
     landmarks : array of shape (m, d)
         Centred and scaled.
+    first : callable or None
+        What is done to rows (b, d) before.
     """
 
     center: Any
     scale: Any
     landmarks: Any
+    first: Any = None
 
     def __post_init__(self) -> None:
         """Border the landmarks for the product in `__call__`."""
@@ -73,11 +76,12 @@ class LandmarkMap:
 
     def __reduce__(self) -> tuple:
         """Leave the border out of what is sent to other processes."""
-        return LandmarkMap, (self.center, self.scale, self.landmarks)
+        return LandmarkMap, (self.center, self.scale, self.landmarks, self.first)
 
     def __call__(self, X: Any) -> Any:
         """Map rows (b, d) to (b, m)."""
         xp = array_namespace(X)
+        X = X if self.first is None else self.first(X)
         Z = xp.clip((X - self.center) * self.scale, -_FARTHEST, _FARTHEST)
         # -|z - l|^2 = [2z, -|z|^2, -1] . [l, 1, |l|^2]: one product instead of four passes.
         square = xp.sum(Z**2, axis=1)[:, None]

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from skclean import LabelledSamples, TransitionCleaner, load, save
 from skclean.evidence import LeaveOneOutRidge, leave_one_out
-from skclean.evidence.columns import column_widths, even_widths, unlike
+from skclean.evidence.columns import clipped_columns, column_widths, even_widths, unlike
 from skclean.linalg.feature_map import kernel_map
 from skclean.linalg.least_squares import choose_alpha, fit_ridge
 
@@ -152,10 +153,10 @@ def test_the_choice_is_by_the_likelihood_of_the_labels(rng, monkeypatch, noise):
         scores = fit.leave_one_out(X[rows], y[rows])
         z = leave_one_out.best_temperature(scores, y[rows]) * scores
         own.append(log_softmax(z, axis=1)[np.arange(80), y[rows]])
-    gain = own[0] - own[1]
+    gain = own[1] - own[0]
     as_is = gain.sum() > min(2 * gain.std() * 80**0.5, 4)
     assert as_is == (noise > 0) == (ridge.column_scale_ is None)
-    expected = fit_ridge(maps[0 if as_is else 1], X, y, 3, weight)
+    expected = fit_ridge(maps[1 if as_is else 0], X, y, 3, weight)
     expected.alpha = ridge.alpha_
     np.testing.assert_allclose(ridge._ridge.predict(X), expected.predict(X))
 
@@ -185,6 +186,78 @@ def test_the_choice_sees_no_rows_without_a_label(rng, fits):
     y[1::2] = None
     TransitionCleaner(n_refits=0).fit(X * UNITS, y)
     assert [len(codes) for _, codes, *_ in fits] == [75, 75, 150]
+
+
+def far_out(rng):
+    """Digits beside columns of a Cauchy distribution, which decide all distances."""
+    X, y = load_digits(n_class=5, return_X_y=True)
+    X, y = X[:500], y[:500]
+    X = np.hstack([X, 5 * rng.standard_cauchy((500, 8))])
+    return X, y, np.where(rng.random_sample(500) < 0.2, (y + rng.randint(1, 5, 500)) % 5, y)
+
+
+def test_values_far_out_do_not_decide(rng):
+    X, y, noisy = far_out(rng)
+    found = LeaveOneOutRidge().fit(X, noisy)
+    as_is = LeaveOneOutRidge("rbf").fit(X, noisy)
+    assert np.mean(found.loo_proba().argmax(axis=1) == y) > 0.95
+    assert np.mean(as_is.loo_proba().argmax(axis=1) == y) < 0.85
+    assert found.column_range_.shape == (2, 72) and as_is.column_range_ is None
+    # What lies beyond an end counts as being there.
+    new = X[:20].copy()
+    at_end = np.clip(new, *found.column_range_)
+    np.testing.assert_allclose(found.predict_proba(new), found.predict_proba(at_end), atol=1e-9)
+
+
+def test_clipped_columns_one_by_one(rng):
+    X = np.exp(2 * rng.standard_normal((60, 4))) * [1, 1, 1, 0] + [0, 5, 0, 3]
+    X[:, 2] = np.arange(60) < 2
+    found = clipped_columns(X)
+    expected = np.zeros((60, 4))
+    for j in range(3):
+        column = np.sort(X[:, j])
+        low, middle, high = column[3], np.median(column), column[56]
+        below, above = (middle - low) / 1.645, (high - middle) / 1.645
+        if j == 2:
+            below = above = column.std()
+        for i in range(60):
+            away = X[i, j] - middle
+            expected[i, j] = np.clip(away / (below if away < 0 else above), -2.5, 2.5)
+    np.testing.assert_allclose(found(X), expected, atol=1e-12)
+    np.testing.assert_allclose(found(found.ends()), [[-2.5] * 4, [2.5] * 4])
+    features = kernel_map(found(X), 0.7)
+    square = np.sum((expected[:, None] - expected) ** 2, axis=2)
+    kernel = np.exp(-0.7 * square / np.median(square[square > 1e-6]))
+    np.testing.assert_allclose(replace(features, first=found)(X), kernel, atol=1e-9)
+    assert clipped_columns(np.ones((9, 2))) is None
+
+
+def test_columns_without_values_far_out_are_not_clipped(rng):
+    assert clipped_columns(load_digits().data) is None
+    assert clipped_columns(rng.standard_normal((500, 20)) * np.logspace(-2, 2, 20)) is None
+    X, y, _ = far_out(rng)
+    assert clipped_columns(X) is not None
+    # Nor where the labels are no likelier for it.
+    assert LeaveOneOutRidge().fit(X, rng.permutation(y)).column_range_ is None
+
+
+def test_every_library_clips_alike(xp, rng):
+    X, _, noisy = far_out(rng)
+    expected = LeaveOneOutRidge().fit(X, noisy)
+    found = LeaveOneOutRidge().fit(xp.asarray(X), noisy)
+    np.testing.assert_allclose(xp.to_numpy(found.loo_proba()), expected.loo_proba(), atol=1e-6)
+    np.testing.assert_allclose(found.column_range_, expected.column_range_)
+
+
+def test_clipped_saved_and_chunked(rng, tmp_path):
+    X, _, noisy = far_out(rng)
+    found = LeaveOneOutRidge(n_landmarks=200).fit(X, noisy)
+    save(found, tmp_path / "ridge.skclean")
+    for again in (pickle.loads(pickle.dumps(found)), load(tmp_path / "ridge.skclean")):
+        np.testing.assert_array_equal(again.predict_proba(X), found.predict_proba(X))
+    da = pytest.importorskip("dask.array")
+    lazy = LeaveOneOutRidge(n_landmarks=200).fit(da.from_array(X, chunks=(77, 72)), noisy)
+    np.testing.assert_array_equal(lazy.loo_scores_.compute(), found.loo_scores_)
 
 
 def test_every_library(xp, rng):
