@@ -7,6 +7,7 @@ import numpy as np
 from skclean._array import take_rows, to_numpy
 from skclean._blocks import map_rows, on_host, own_column, put_rows
 from skclean._validation import Interval, StrOptions
+from skclean._warnings import warn
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.f1_threshold import f1_threshold
 from skclean.decision.status import judged_status
@@ -90,6 +91,8 @@ class TransitionCleaner(EvidenceCleaner):
     -----
     ConvergenceWarning
         If `max_iter` rounds were not enough.
+    UserWarning
+        If `estimator` judges the labels that it was fitted to, as `cv` is None.
 
     Examples
     --------
@@ -157,6 +160,13 @@ class TransitionCleaner(EvidenceCleaner):
     def _fit_first(self, samples, groups):
         """Evidence and model from the given labels: posterior (n, C), weights of rows or None."""
         self.evidence_ = self._new_evidence(samples, groups)
+        if self.evidence_.in_sample:
+            name = type(self.estimator).__name__
+            warn(
+                f"{type(self).__name__}: expected evidence that has not seen the given labels, got "
+                f"the probabilities of a {name} that was fitted to them, by which wrong labels "
+                "look right; do set cv=5."
+            )
         return self._fit_model(samples), None
 
     def _fit_model(self, samples, transition=None):

@@ -36,10 +36,10 @@ class LabelAudit:
     worst_classes : list of tuple of (label, float)
         Up to five classes by expected share of wrong labels among the rows given that label.
     informative : bool
-        Whether anything can be said: the features predict the given labels, and the rows are not
+        Whether anything can be said: the evidence predicts the given labels, and the rows are not
         too few.
     n_doubtful : float
-        Labels that the features do not predict, where the rows are too few to tell whether the
+        Labels that the evidence does not predict, where the rows are too few to tell whether the
         labels are wrong or the classes overlap; else 0.
     """
 
@@ -63,7 +63,7 @@ class LabelAudit:
             )
         if not self.informative:
             return (
-                f"The features do not predict these {self.n_labels} labels better than their "
+                f"The evidence does not predict these {self.n_labels} labels better than their "
                 "frequencies do: nothing can be said about which are wrong."
             )
         if self.looks_clean:
@@ -103,7 +103,7 @@ def audit_labels(
     given : ndarray of shape (n,), int64
     classes : ndarray of shape (C,)
     informative : bool
-        Whether the features predict the given labels.
+        Whether the evidence predicts the given labels.
     doubted : float
         Share of the labels that they do not predict, where nothing tells why. Up to
         `DOUBTED_SHARE` it is passed over.

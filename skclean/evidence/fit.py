@@ -40,6 +40,8 @@ class Evidence:
         Where the scores come from, in words.
     raw : bool
         Whether they are the regression's own scores, else logarithms of probabilities.
+    in_sample : bool
+        Whether rows were scored by a classifier that was fitted to their labels.
     """
 
     scores: Any
@@ -47,6 +49,7 @@ class Evidence:
     model: Any
     source: str
     raw: bool = False
+    in_sample: bool = False
 
     def proba(self, scores: Any | None = None) -> Any:
         """Class probabilities (n, C) of scores, by default those of the fit, in their dtype."""
@@ -179,7 +182,8 @@ def fit_evidence(
         others = _score(model, take_rows(samples.features, missing), samples.classes)
         scores = _scatter([(labelled, scores), (missing, others)], len(samples), name)
     how = "in-sample" if folds is None else "cross-fitted"
-    return Evidence(scores, 1.0, model, f"{how} {type(estimator).__name__}")
+    source = f"{how} {type(estimator).__name__}"
+    return Evidence(scores, 1.0, model, source, in_sample=folds is None)
 
 
 def log_proba(proba: Any) -> Any:

@@ -171,6 +171,14 @@ def test_evidence_of_the_user():
     np.testing.assert_allclose(cleaner.assess(GIVEN, proba), cleaner.clean_proba_, atol=1e-3)
 
 
+def test_a_classifier_that_has_seen_the_labels_is_warned_of():
+    with pytest.warns(UserWarning, match="LogisticRegression that was fitted to them.*set cv=5"):
+        fit(estimator=LogisticRegression())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(estimator=LogisticRegression(), cv=3)
+
+
 def test_torch_and_strict_arrays_give_the_same_labels(xp):
     expected = fit()
     found = TransitionCleaner()

@@ -193,3 +193,31 @@ def test_rankings_and_assessments_take_the_powers_too():
     assert np.mean((found > 0.5) == right) > 0.95
     plain = GMMCleaner().fit(LabelledSamples(scores, given, proba=proba)).clean_proba_
     assert np.mean((found > 0.5) == right) > np.mean((plain > 0.5) == right)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_probabilities_in_another_order_of_classes(n_classes):
+    scores, given, truth = classified(n_classes=n_classes)
+    order = np.random.default_rng(1).permutation(n_classes)
+    _, gamma = fit_transition(scores, given, log_proba=True)
+    _, turned = fit_transition(scores[:, order], np.argsort(order)[given], log_proba=True)
+    np.testing.assert_allclose(turned, gamma[:, order], atol=2e-3)
+    assert np.mean(gamma.argmax(axis=1) == truth) > np.mean(given == truth) + 0.05
+
+
+def test_probabilities_of_rows_that_are_all_trusted():
+    scores, given, _ = classified()
+    _, gamma = fit_transition(scores, given, np.ones(900, bool), log_proba=True)
+    assert np.isfinite(gamma).all()
+    cleaner = TransitionCleaner()
+    cleaner.fit(LabelledSamples(scores, given, proba=np.exp(scores), trusted=np.ones(900, bool)))
+    np.testing.assert_array_equal(cleaner.transduction_, given)
+
+
+def test_probabilities_of_nothing_but_zero_and_one():
+    _, given, truth = classified()
+    votes = np.where(np.random.default_rng(2).random(900) < 0.1, given, truth)
+    proba = np.eye(4)[votes]
+    cleaner = TransitionCleaner().fit(LabelledSamples(proba, given, proba=proba))
+    assert np.isfinite(cleaner.clean_proba_).all()
+    assert np.mean(cleaner.transduction_ == truth) > np.mean(given == truth) + 0.1
