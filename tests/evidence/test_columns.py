@@ -68,6 +68,15 @@ def test_columns_of_roundings_stay_negligible(rng, dtype):
         np.testing.assert_allclose(found.loo_proba(), expected.loo_proba(), atol=1e-3)
 
 
+def test_a_few_great_amounts_make_no_rounding_of_the_rest(rng):
+    X, y = noisy_iris(rng)
+    amounts = np.where(rng.random_sample(150) < 0.04, 1e6 * rng.random_sample(150), 0)
+    table = np.hstack([X, amounts[:, None]]).astype(np.float32)
+    assert (column_widths(table) > 0).all()
+    proba = LeaveOneOutRidge().fit(table, y).loo_proba()
+    assert np.mean(proba.argmax(axis=1) == load_iris().target) > 0.85
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("unit", [1, 1e-6])
 def test_the_largest_values_of_narrow_columns(rng, unit):
