@@ -33,7 +33,7 @@ def column_widths(Z: np.ndarray) -> np.ndarray:
     eps, Z = np.finfo(Z.dtype).eps, Z.astype(np.float64)
     low, high = _ends(Z)
     widths = np.where(high > low, (high - low) / 3.29, Z.std(axis=0))
-    # A few amounts among zeros can be far greater than all the rest, which is no rounding of theirs.
+    # A few amounts among zeros can be far greater than the rest, which is no rounding of theirs.
     widest = np.max(widths, where=high > low if (high > low).any() else True, initial=0.0)
     return np.where(widths > _ROUNDINGS * eps * widest, widths, 0.0)
 
