@@ -1,23 +1,41 @@
 """Fixtures that all tests share."""
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from skclean import _array
 
-def _numpy():
+
+def _numpy(_):
     return SimpleNamespace(name="numpy", xp=np, asarray=np.asarray, to_numpy=np.asarray)
 
 
-def _array_api_strict():
+def _array_api_strict(monkeypatch):
+    """Arrays on a device other than the host, which only `to_numpy` of the library leads back."""
     strict = pytest.importorskip("array_api_strict")
+    device, host = strict.Device("device1"), strict.Device("CPU_DEVICE")
+    kind = type(strict.asarray(0))
+    convert = kind.__array__
+
+    def by_to_numpy(self, dtype=None, copy=None):
+        if sys._getframe(1).f_code is _array.to_numpy.__code__:
+            return np.asarray(self._array)
+        return convert(self, dtype, copy)
+
+    monkeypatch.setattr(kind, "__array__", by_to_numpy)
+    monkeypatch.setattr(kind, "__dlpack_device__", lambda self: (2, 0))
     return SimpleNamespace(
-        name="array_api_strict", xp=strict, asarray=strict.asarray, to_numpy=np.asarray
+        name="array_api_strict",
+        xp=strict,
+        asarray=lambda x: strict.asarray(x, device=device),
+        to_numpy=lambda x: np.asarray(x.to_device(host)._array),
     )
 
 
-def _torch():
+def _torch(_):
     torch = pytest.importorskip("torch")
     return SimpleNamespace(
         name="torch",
@@ -27,7 +45,7 @@ def _torch():
     )
 
 
-def _cupy():
+def _cupy(_):
     cupy = pytest.importorskip("cupy")
     try:
         cupy.cuda.runtime.getDeviceCount()
@@ -45,10 +63,10 @@ _LIBRARIES = {
 
 
 @pytest.fixture(params=_LIBRARIES)
-def xp(request):
+def xp(request, monkeypatch):
     """An array library, each in turn; a test is skipped for those that are not installed.
 
     Has `name`, the library itself as `xp`, `asarray(numpy_array)`, which copies into the library
     with the dtype kept, and `to_numpy(array)`, which leads back.
     """
-    return _LIBRARIES[request.param]()
+    return _LIBRARIES[request.param](monkeypatch)
