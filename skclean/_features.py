@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from skclean._array import detached, is_dask, is_host, is_numpy, to_numpy
-from skclean._labels import is_missing, shown
+from skclean._labels import is_missing, short, shown
 
 _NAME = "LabelledSamples"
 
@@ -51,17 +51,28 @@ def held_features(features: Any) -> np.ndarray:
 
 
 def check_kind(features: Any, name: str) -> None:
-    """Raise ValueError for sparse matrices, masked values and dask's of unknown number of rows."""
+    """Raise ValueError for sparse matrices, masked values, times, dask's of unknown row number."""
     if sparse.issparse(features):
         raise ValueError(
             f"{name}: expected dense features, got a sparse matrix of shape {features.shape}; do "
             "reduce it first: sklearn.decomposition.TruncatedSVD."
+        )
+    if is_dask(features) and isinstance(features._meta, np.ma.MaskedArray):
+        raise ValueError(
+            f"{name}: expected features without masked values, got a dask array of masked ones; do "
+            "fill them: dask.array.ma.filled."
         )
     if np.ma.is_masked(features):
         row = int(np.argwhere(np.ma.getmaskarray(features))[0, 0])
         raise ValueError(
             f"{name}: expected features without masked values, got one in row {row}; do impute "
             "them, or pass X.data where the mask shall not count."
+        )
+    times = _times(features)
+    if times:
+        raise ValueError(
+            f"{name}: expected numbers as features, got dates or times in {times}; do leave them "
+            "out, or count them in a unit of yours: (times - first) / numpy.timedelta64(1, 'D')."
         )
     if hasattr(features, "to_dask_array"):
         raise ValueError(
@@ -73,6 +84,22 @@ def check_kind(features: Any, name: str) -> None:
             f"{name}: expected a dask array of known chunk sizes, got shape {features.shape}; do "
             "call X.compute_chunk_sizes() first."
         )
+
+
+def _times(features):
+    """The columns of dates or times for a message, which NumPy would read as so many ticks."""
+    kinds = getattr(features, "dtypes", None)
+    if hasattr(features, "columns") and kinds is not None:
+        columns = [c for c, kind in zip(features.columns, kinds) if _of_time(kind)]
+        return f"columns {short(columns)}" if columns else None
+    kind = getattr(features, "dtype", None)
+    return f"an array of {kind}" if _of_time(kind) else None
+
+
+def _of_time(kind):
+    """Whether a dtype of NumPy, pandas or polars is one of dates or times."""
+    temporal = getattr(kind, "is_temporal", None)
+    return temporal() if callable(temporal) else getattr(kind, "kind", "") in ("m", "M")
 
 
 def no_number(features: Any, name: str) -> str | None:

@@ -1,5 +1,6 @@
 """The fields of a container: how each is opened and checked."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ FIELDS = (*ROW_FIELDS, "classes", "feature_names")
 STATUSES = ("kept", "corrected", "unknown", "trusted", "predicted")
 KEPT, CORRECTED, UNKNOWN, TRUSTED, PREDICTED = range(len(STATUSES))
 
-#: Largest distance from 1 of the sum of a row of probabilities: rounding to three digits passes.
+#: Largest distance from 1 of the sum of a row of probabilities that stays as it is.
 SUM_TOLERANCE = 1e-3
 
 _NAME = "LabelledSamples"
@@ -47,7 +48,9 @@ def open_labels(
     elif classes is not None:
         classes = check_classes(classes, _NAME)
     elif proba is not None:
-        classes = np.arange(np.shape(proba)[-1])
+        names = _column_names(proba)
+        named = names is not None and not _are_places(names)
+        classes = np.unique([*proba.columns] if named else np.arange(np.shape(proba)[-1]))
     elif labels is not None:
         raise ValueError(
             f"{_NAME}: expected y or classes beside labels, got neither; do pass classes."
@@ -101,6 +104,7 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
     check_length(fields["inputs"], n, "inputs")
     best = None
     if proba is not None:
+        proba = _in_order(proba, classes)
         fields["proba"], best = _open_proba(proba, n, n_classes, _NAME)
     for field in ("clean_proba", "right_proba", "in_distribution_proba"):
         if fields[field] is not None:
@@ -153,8 +157,40 @@ def check_length(values: Any, n: int, field: str) -> None:
         )
 
 
+def _in_order(proba, classes):
+    """Probabilities whose columns are named after the classes, in the order of the classes."""
+    names = _column_names(proba)
+    if names is None or classes is None:
+        return proba
+    # A file has the names of columns as text.
+    wanted = [str(k) for k in classes.tolist()]
+    if sorted(names) == sorted(wanted):
+        return to_numpy(proba)[:, [names.index(k) for k in wanted]]
+    if not _are_places(names):
+        raise ValueError(
+            f"{_NAME}: expected the columns of proba to be named after the {len(wanted)} classes "
+            f"{short(wanted)}, got {short(names)}; do rename them, or pass an array with the "
+            "columns in the order of the classes."
+        )
+    return proba
+
+
+def _column_names(proba):
+    """The names of the columns of a DataFrame as text, or None."""
+    names = getattr(proba, "columns", None)
+    return None if names is None or is_dask(proba) else [str(name) for name in names]
+
+
+def _are_places(names):
+    return names == [str(j) for j in range(len(names))]
+
+
 def check_proba(proba: Any, n: int, n_classes: int, name: str) -> np.ndarray:
-    """Class probabilities (n, C) as floats on the host, or on dask; ValueError otherwise."""
+    """Class probabilities (n, C) as floats on the host, or on dask; ValueError otherwise.
+
+    Rows that sum to 1 within `SUM_TOLERANCE` stay as they are. Where others do not, all are divided
+    by their sums if probabilities rounded to two, three or four digits can sum to these.
+    """
     return _open_proba(proba, n, n_classes, name)[0]
 
 
@@ -165,15 +201,20 @@ def _open_proba(proba, n, n_classes, name):
         proba = in_chunks(proba)
     proba = _as_float(proba, "proba", name)
     if proba.shape != (n, n_classes):
+        one = n_classes == 2 and proba.shape in ((n,), (n, 1))
+        hint = " (where the labels lack some, LabelledSamples takes classes=)"
+        hint = ", here numpy.column_stack([1 - p, p]) for p that of the second" if one else hint
         raise ValueError(
             f"{name}: expected proba of shape {(n, n_classes)} (rows, classes), got "
-            f"{proba.shape}; do pass one column for each of the classes (where the labels "
-            "lack some, LabelledSamples takes classes=)."
+            f"{proba.shape}; do pass one column for each of the classes{hint}."
         )
     if not n_classes:
         raise ValueError(f"{name}: expected classes beside proba, got none; do pass some.")
     good, best = map_rows(_is_distribution, proba)
     if not good.all():
+        scaled = _unrounded(proba)
+        if scaled is not None:
+            return scaled, best
         row = int(np.argmin(good))
         found = few_rows(proba, slice(row, row + 1))[0]
         raise ValueError(
@@ -181,6 +222,28 @@ def _open_proba(proba, n, n_classes, name):
             f"{short(found)} in row {row}; do normalise each row."
         )
     return proba, best
+
+
+def _unrounded(proba):
+    """Rows (n, C) divided by their sums, None unless rounding explains what these are.
+
+    Of values rounded to s digits each was within h = 10^-s / 2 of what is there, and not negative:
+    a row can have summed to 1 where sum(max(p - h, 0)) <= 1 <= sum(p + h).
+    """
+    for digits in (2, 3, 4):
+        if map_rows(partial(_is_rounded, digits=digits), proba).all():
+            return map_rows(lambda rows: rows / rows.sum(axis=1, keepdims=True), proba)
+    return None
+
+
+def _is_rounded(proba, digits):
+    half = 0.5 * 10.0**-digits
+    low, high = np.maximum(proba - half, 0).sum(axis=1), (proba + half).sum(axis=1)
+    # NaN makes the comparisons false, so that these also find it.
+    sums = (low <= 1 + 1e-6) & (high >= 1 - 1e-6) & (proba.sum(axis=1) > 0)
+    return (
+        sums & (np.abs(proba - proba.round(digits)) <= 1e-6).all(axis=1) & (proba >= 0).all(axis=1)
+    )
 
 
 def check_unit(values: Any, n: int, field: str, name: str) -> np.ndarray:

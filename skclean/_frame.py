@@ -93,8 +93,8 @@ class Frames:
             table with ``to_pandas()``, such as pyarrow's.
         features : list of column names, or str
             The columns of features, of numbers; a str names one column, whose values may be lists
-            of numbers, or else is the prefix of all columns of features. float32 stays, all other
-            numbers become float64, and missing ones NaN.
+            of numbers, or else is the prefix of all columns of features, those named below left
+            out. float32 stays, all other numbers become float64, and missing ones NaN.
         label : column name or None
             Of the given labels. None, NaN and pandas.NA are missing labels.
         trusted : column name or None
@@ -109,7 +109,8 @@ class Frames:
         ImportError
             If pandas is not installed: ``pip install skclean[report]``.
         ValueError
-            If a column is not there or holds other values, and as the constructor.
+            If a column is not there or holds other values, the labels are among the features, and
+            as the constructor.
 
         Examples
         --------
@@ -174,7 +175,7 @@ def _fields_of_frame(
             f"{_FROM_FRAME}: expected a DataFrame, got {type(frame).__name__}; do pass arrays to "
             "LabelledSamples itself."
         )
-    names = _feature_columns(frame, features)
+    names = _feature_columns(frame, features, [label, trusted, weight, inputs])
     listed = len(names) == 1 and _holds_rows(frame[names[0]])
     return {
         "features": _stacked(frame[names[0]]) if listed else _numbers(frame[names], "features"),
@@ -197,18 +198,27 @@ def _column(frame, name, field):
     return frame[name]
 
 
-def _feature_columns(frame, features):
-    """Names of the columns: those of a list, the one of that name, or those of a prefix."""
+def _feature_columns(frame, features, others):
+    """Names of the columns: those of a list, the one of that name, or those of a prefix.
+
+    A prefix leaves out the `others`, the first of which is that of the labels.
+    """
     if not isinstance(features, str):
         names = list(features)
     elif features in frame.columns:
         names = [features]
     else:
         names = [c for c in frame.columns if isinstance(c, str) and c.startswith(features)]
+        names = [c for c in names if c not in others]
     if not names:
         raise ValueError(
             f"{_FROM_FRAME}: expected columns of features, got none by {features!r} among "
             f"{short(frame.columns)}; do name them, or their prefix."
+        )
+    if others[0] in names and others[0] is not None:
+        raise ValueError(
+            f"{_FROM_FRAME}: expected features without the labels, got column "
+            f"{shown(others[0])} as both; do leave it out of features."
         )
     for name in names:
         _column(frame, name, "features")

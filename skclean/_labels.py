@@ -89,31 +89,37 @@ def check_classes(classes: Any, name: str) -> np.ndarray:
     return classes
 
 
-def decode_labels(codes: np.ndarray, classes: np.ndarray, missing_label: int = -1) -> np.ndarray:
-    """Codes as labels, with `missing_label` for code -1.
+def decode_labels(codes: np.ndarray, classes: np.ndarray, missing_label: Any = -1) -> np.ndarray:
+    """Codes as labels, with `missing_label` (-1 or None) for code -1.
 
-    Numeric classes stay numeric. Strings and booleans come in an object array as soon as a label
-    is missing: scikit-learn's convention for semi-supervised labels.
+    Numeric classes stay numeric beside -1. Strings and booleans come in an object array as soon as
+    a label is missing: scikit-learn's convention for semi-supervised labels.
 
     Raises
     ------
     ValueError
-        If a label is missing and `missing_label` is a class.
+        If a label is missing and is to be -1, which is a class.
     """
     missing = codes < 0
     if not missing.any():
         return classes[codes]
-    if _family(classes) == "number" and np.any(classes == missing_label):
+    if missing_label is not None and has_minus_one(classes):
         raise ValueError(
-            f"LabelledSamples: expected classes other than {missing_label}, which marks the "
+            "LabelledSamples: expected classes other than -1, which marks the "
             f"{missing.sum()} rows without a label, got {short(classes)}; do rename the class, "
             "or read .labels together with .known."
         )
     kind = classes.dtype.kind
-    dtype = np.int64 if kind == "u" else classes.dtype if kind in "if" else object
+    numeric = missing_label is not None and kind in "iuf"
+    dtype = object if not numeric else np.int64 if kind == "u" else classes.dtype
     labels = np.full(len(codes), missing_label, dtype=dtype)
     labels[~missing] = classes[codes[~missing]]
     return labels
+
+
+def has_minus_one(classes: np.ndarray) -> bool:
+    """Whether -1 is a class."""
+    return _family(classes) == "number" and bool(np.any(classes == -1))
 
 
 def _open_labels(y, missing_label, name):
@@ -137,7 +143,7 @@ def _open_labels(y, missing_label, name):
     y = column_or_1d(y)
     missing = np.zeros(len(y), dtype=bool)
     if y.dtype == object:
-        missing = np.fromiter((_is_missing(v, missing_label) for v in y), bool, len(y))
+        missing = np.fromiter((is_missing_label(v, missing_label) for v in y), bool, len(y))
         y = _natural(y, missing, missing_label, name)
     if y.dtype.kind == "f":
         missing = missing | np.isnan(y)
@@ -222,11 +228,12 @@ def _read_minus_one(labels, missing, classes, name):
 def is_missing(values: np.ndarray) -> np.ndarray:
     """Mask of the values that are None, NaN, NaT or pandas.NA."""
     if values.dtype == object:
-        return np.fromiter((_is_missing(v, None) for v in values), bool, len(values))
+        return np.fromiter((is_missing_label(v) for v in values), bool, len(values))
     return values != values if values.dtype.kind in "fmM" else np.zeros(len(values), dtype=bool)
 
 
-def _is_missing(value, missing_label):
+def is_missing_label(value: Any, missing_label: Any = None) -> bool:
+    """Whether a value is None, NaN, NaT, pandas.NA or the label that means missing."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     if isinstance(value, (float, np.floating)) and np.isnan(value):

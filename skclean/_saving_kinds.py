@@ -33,6 +33,9 @@ _INDICES = (
     "UInt64Index",
 )
 _SPARSE = ("csc_array", "csc_matrix", "csr_array", "csr_matrix")
+#: Losses of boosted trees for classes, made anew by their number.
+_LOSSES = ("ExponentialLoss", "HalfBinomialLoss", "HalfMultinomialLoss")
+_PREDICTORS = "sklearn.ensemble._hist_gradient_boosting.predictor"
 _BIT_GENERATORS = ("MT19937", "PCG64", "PCG64DXSM", "Philox", "SFC64")
 
 
@@ -186,6 +189,33 @@ def _check_tree(n_features, n_classes, n_outputs, max_depth, node_count, nodes, 
         raise ValueError("a tree whose nodes do not fit together")
 
 
+def _make_loss(decoder, entry):
+    from sklearn._loss import loss
+
+    made = getattr(loss, known(entry["name"], _LOSSES))
+    n_classes = int(entry["n_classes"])
+    return made(n_classes=n_classes) if n_classes > 2 else made()
+
+
+def _make_predictor(decoder, entry):
+    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+
+    parts = decoder.values(entry["parts"])
+    _check_nodes(parts[0])
+    return TreePredictor(*parts)
+
+
+def _check_nodes(nodes):
+    """Compiled code follows these nodes, too; those that split categories are never stored."""
+    rows = np.flatnonzero(nodes["is_leaf"] == 0)
+    inner = nodes[rows]
+    left, right = inner["left"], inner["right"]
+    sound = (np.minimum(left, right) > rows) & (np.maximum(left, right) < len(nodes))
+    sound &= (inner["feature_idx"] >= 0) & (inner["is_categorical"] == 0)
+    if not len(nodes) or not sound.all():
+        raise ValueError("a boosted tree whose nodes do not fit together")
+
+
 def _describe_numbers(encoder, x):
     _, numbers = x.__reduce__()
     return {"class": full_name(type(x)), "numbers": [float(v) for v in numbers]}
@@ -295,6 +325,21 @@ KINDS: dict[str, tuple[Callable, Callable, Callable]] = {
     ),
     "numbers": (_made_from_numbers, _describe_numbers, _make_numbers),
     "tree": (_of_tree, _describe_tree, _make_tree),
+    "loss": (
+        lambda x: type(x).__module__ == "sklearn._loss.loss" and type(x).__name__ in _LOSSES,
+        lambda encoder, x: {"name": type(x).__name__, "n_classes": int(x.n_classes)},
+        _make_loss,
+    ),
+    "predictor": (
+        lambda x: full_name(type(x)) == f"{_PREDICTORS}.TreePredictor",
+        lambda encoder, x: {
+            "parts": [
+                encoder.value(part)
+                for part in (x.nodes, x.binned_left_cat_bitsets, x.raw_left_cat_bitsets)
+            ]
+        },
+        _make_predictor,
+    ),
     "torch": (
         _of_module("dtype", "device", "memory_format"),
         *_one("name", lambda x: str(x).removeprefix("torch."), _make_torch),

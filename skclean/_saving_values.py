@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -264,6 +265,9 @@ class Decoder:
         if entry["class"].startswith(("builtins.", "numpy.")) or is_network_class(cls):
             raise UnknownNameError(entry["class"])
         state = self.state(entry["state"])
+        if issubclass(cls, BaseEstimator):
+            # Parameters that the class did not have when the file was written.
+            state = _defaults(cls) | state
         if entry["class"].startswith("sklearn.") and issubclass(cls, BaseEstimator):
             # Its own warning would speak of pickles, once for every part.
             state["_sklearn_version"] = sklearn.__version__
@@ -275,6 +279,18 @@ class Decoder:
         if "_metadata_request" in state:
             _own_requests(state["_metadata_request"], made)
         return made
+
+
+def _defaults(cls):
+    """The parameters of an estimator that have a default, and these."""
+    if cls.__init__ is object.__init__:
+        return {}
+    found = signature(cls.__init__).parameters.items()
+    return {
+        name: parameter.default
+        for name, parameter in found
+        if parameter.default is not parameter.empty
+    }
 
 
 def _own_requests(requests, owner):

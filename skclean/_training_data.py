@@ -173,17 +173,23 @@ def labelled_rows(X: Any, y: Any, missing_label: Any) -> tuple[Any, Any]:
         return X, y
     if missing_label is None and held.dtype.kind not in "fOT" and not np.ma.is_masked(y):
         return X, y
-    codes, classes = encode_labels(y, missing_label=missing_label, name="PurifiedClassifier")
-    rows = np.flatnonzero(codes >= 0)
-    if len(rows) == len(codes):
+    rows, labels = _present(y, missing_label)
+    if len(rows) == len(held):
         return X, y
-    check_consistent_length(X, codes)
+    check_consistent_length(X, held)
     if not len(rows):
         raise ValueError(
-            f"PurifiedClassifier: expected rows with a label, got none out of {len(codes)}; do "
+            f"PurifiedClassifier: expected rows with a label, got none out of {len(held)}; do "
             "pass their labels, or name what marks a missing one as missing_label."
         )
-    return take_any_rows(X, rows), classes[codes[rows]]
+    return take_any_rows(X, rows), labels
+
+
+def _present(y, missing_label):
+    """Positions (r,) of the rows of `y` that have a label, and these labels."""
+    codes, classes = encode_labels(y, missing_label=missing_label, name="PurifiedClassifier")
+    rows = np.flatnonzero(codes >= 0)
+    return rows, classes[codes[rows]]
 
 
 def labels_to_score(X: Any, y: Any, classes: np.ndarray, missing_label: Any) -> tuple[Any, Any]:
@@ -201,9 +207,8 @@ def labels_to_score(X: Any, y: Any, classes: np.ndarray, missing_label: Any) -> 
         if missing_label is None:
             strings = classes.dtype.kind in "OU"
             missing_label = "auto" if strings else None if -1 in classes else -1
-        codes, found = encode_labels(y, missing_label=missing_label, name=name)
-        rows = np.flatnonzero(codes >= 0)
-        labels = found[codes[rows]]
+        check_consistent_length(X, y)
+        rows, labels = _present(y, missing_label)
     if not len(rows):
         raise ValueError(f"{name}: expected rows with a label to score by, got none; do pass some.")
     return rows, labels

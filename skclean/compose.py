@@ -4,12 +4,7 @@ from inspect import signature
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    MetaEstimatorMixin,
-    clone,
-)
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import FunctionTransformer
@@ -45,7 +40,7 @@ from skclean.samples import LabelledSamples
 class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
     """Apply a transformer to the features inside a container; the labels travel along.
 
-    On bare arrays it behaves as the transformer itself.
+    On bare arrays it behaves as the transformer itself; a DataFrame keeps its index.
 
     Parameters
     ----------
@@ -116,10 +111,10 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         else:
             features = self.transformer_.fit(X, y).transform(X)
         self._finish()
-        return features
+        return self._framed(features, X)
 
     def transform(self, X: Any) -> Any:
-        """The container with transformed features, or the transformed array.
+        """The container with transformed features, or the transformed array or DataFrame.
 
         Raises
         ------
@@ -131,15 +126,12 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         if not isinstance(X, LabelledSamples):
             if not self._of_names:
-                return self.transformer_.transform(X)
+                return self._framed(self.transformer_.transform(X), X)
             if not hasattr(X, "iloc"):
                 names = self.feature_names_in_
                 return self.transformer_.transform(named_columns(X, self.transformer_, names, self))
             # The transformer has seen no names; the next step has, and is to see them again.
-            found = self.transform(LabelledSamples(X))
-            if found.feature_names is None:
-                return found.features
-            return type(X)(found.features, columns=found.feature_names, index=found.index)
+            return self._framed(self.transform(LabelledSamples(X)).features, X)
         check_names(self, X.feature_names, reset=False)
         names = getattr(self, "feature_names_in_", None)
         features = self.transformer_.transform(
@@ -157,6 +149,14 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         if input_features is None and self._of_names:
             input_features = self.feature_names_in_
         return names_out(input_features) if signature(names_out).parameters else names_out()
+
+    def _framed(self, features, X):
+        """Transformed features of a DataFrame, as one; sparse matrices and the like as they are."""
+        like = hasattr(X, "iloc") and isinstance(features, np.ndarray) and features.ndim == 2
+        if not like or len(features) != len(X):
+            return features
+        names = self._names_out(features.shape[1])
+        return type(X)(features, columns=names, index=X.index, copy=False)
 
     def _names_out(self, n_features):
         """Names of so many features, None where the transformer, or a step of it, does not tell."""
@@ -346,7 +346,7 @@ class PurifiedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If no row has a label.
+            If no row has a label, or `y` has other rows than `X`.
         """
         rows, labels = labels_to_score(X, y, self.classes_, self.missing_label)
         weight = None if sample_weight is None else take_any_rows(sample_weight, rows)

@@ -34,12 +34,16 @@ class LabelledSamples(Frames):
     y : array-like of shape (n,) or None, default=None
         The given labels, in the user's classes, with missing values.
     classes : array-like of shape (C,) or None, default=None
-        Sorted class list. None takes the classes in `y`, or 0 to C - 1 where only `proba` tells.
+        Sorted class list. None takes the classes in `y`; where only `proba` tells, the names of
+        its columns, or 0 to C - 1.
     inputs : array of shape (n, ...) or None, default=None
         What the features were computed from, e.g. images.
     proba : array of shape (n, C) or None, default=None
-        Probability of each class, in the order of `classes`, rows summing to 1. Without `labels`
-        and `status` it is evidence that the user brings; with them it is the purified soft labels.
+        Probability of each class, in the order of `classes`, rows summing to 1; rows that do not
+        because of rounding to two, three or four digits are divided by their sums. The columns of a
+        DataFrame named after the classes may be in any order, and make the classes where nothing
+        else tells; those named 0 to C - 1 are taken by position. Without `labels` and `status` it
+        is evidence that the user brings; with them it is the purified soft labels.
     labels : array-like of shape (n,) or None, default=None
         The purified labels, in the user's classes. None takes the given label in rows kept or
         trusted, and elsewhere the class of the greatest `proba`.
@@ -222,8 +226,11 @@ class LabelledSamples(Frames):
         return _labels.decode_labels(self._known_codes(), self.classes)
 
     def given_labels(self) -> np.ndarray | None:
-        """The given labels in the user's classes, -1 where missing as in `labels_or_missing`."""
-        return None if self.given is None else _labels.decode_labels(self.given, self.classes)
+        """The given labels as `labels_or_missing` has them, but None where -1 is a class."""
+        if self.given is None:
+            return None
+        missing = None if _labels.has_minus_one(self.classes) else -1
+        return _labels.decode_labels(self.given, self.classes, missing)
 
     def _known_codes(self):
         codes = self.label_codes if self.purified else self._require(self.given)

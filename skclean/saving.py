@@ -54,8 +54,9 @@ def save(estimator: Any, path: Any, *, overwrite: bool = False) -> Path:
     ValueError
         If the estimator holds something else: functions, objects of other packages. The message
         names attribute and type, and nothing is written. Of scikit-learn's estimators these are
-        boosted trees, neighbours in a KD or ball tree (``algorithm="brute"`` is stored), and what
-        is set up with functions of the user's.
+        neighbours in a KD or ball tree (``algorithm="brute"`` is stored), SplineTransformer, Birch,
+        boosted trees of regressors or with categorical features, and what is set up with functions
+        of the user's.
 
     See Also
     --------

@@ -224,3 +224,14 @@ def test_a_twin_column_and_what_is_no_frame():
         LabelledSamples.from_frame(twins, "x")
     with pytest.raises(ValueError, match="expected a DataFrame, got ndarray"):
         LabelledSamples.from_frame(X, "x")
+
+
+def test_labels_are_no_features():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"x0": [0.0, 1.0], "x1": [2.0, 3.0], "x_label": [0, 1], "x_sure": True})
+    columns = {"label": "x_label", "trusted": "x_sure"}
+    samples = LabelledSamples.from_frame(frame, "x", **columns)
+    assert samples.feature_names.tolist() == ["x0", "x1"]
+    for features in (["x0", "x_label"], "x_label"):
+        with pytest.raises(ValueError, match="features without the labels, got column 'x_label'"):
+            LabelledSamples.from_frame(frame, features, **columns)

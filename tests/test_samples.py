@@ -107,6 +107,10 @@ def test_minus_one_as_a_class_cannot_mark_unknown_rows():
     samples = LabelledSamples(X[:2], [-1, 1], proba=np.eye(2), status=["unknown", "kept"])
     with pytest.raises(ValueError, match="expected classes other than -1"):
         samples.labels_or_missing()
+    samples = LabelledSamples(X[:3], [-1, 1, None], missing_label=None)
+    assert samples.given_labels().tolist() == [-1, 1, None]
+    again = LabelledSamples(X[:3], samples.given_labels(), missing_label=None)
+    np.testing.assert_array_equal(again.given, samples.given)
 
 
 # Fields and their checks

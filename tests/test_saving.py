@@ -14,7 +14,11 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -89,6 +93,8 @@ ESTIMATORS = {
     "mlp": MLPClassifier((5,), max_iter=5, random_state=0),
     "sgd": SGDClassifier(random_state=0),
     "calibrated": CalibratedClassifierCV(LogisticRegression(), cv=2),
+    "boosted": GradientBoostingClassifier(n_estimators=2, random_state=0),
+    "boosted in bins": PurifiedClassifier(HistGradientBoostingClassifier(max_iter=2)),
     "one hot": OneHotEncoder(handle_unknown="ignore"),
 }
 
@@ -292,6 +298,16 @@ def test_frames_leave_index_and_names(tmp_path):
         assert list(again.feature_names_in_) == names
         assert again._purified.index.equals(index) and again._purified.index.names == index.names
         np.testing.assert_array_equal(again.transform(frame).proba, cleaner.transform(frame).proba)
+
+
+def test_a_file_without_a_later_parameter_takes_its_default(tmp_path):
+    fitted = PurifiedClassifier(use="labels").fit(LabelledSamples(X, Y))
+    expected = fitted.predict(NEW)
+    del fitted.missing_label
+    again = load(save(fitted, tmp_path / "older.skclean"))
+    np.testing.assert_array_equal(again.predict(NEW), expected)
+    assert again.missing_label is None and again.score(NEW, NEW_Y) == (expected == NEW_Y).mean()
+    assert clone(again).get_params()["missing_label"] is None
 
 
 def test_requests_for_metadata_come_back(tmp_path):

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -239,6 +239,16 @@ def test_trees_that_lead_out_of_their_nodes_are_refused(tmp_path):
     changed[start : start + 8] = (10**6).to_bytes(8, "little")
     with pytest.raises(SavedFileError, match="nodes do not fit"):
         load(write(tmp_path / "a", (parts | {name: bytes(changed)}).items()))
+
+
+@pytest.mark.parametrize("field", ["left", "feature_idx", "is_categorical"])
+def test_boosted_trees_that_lead_out_of_their_nodes_are_refused(field, tmp_path):
+    boosted = HistGradientBoostingClassifier(max_iter=1).fit(X, Y)
+    nodes = boosted._predictors[0][0].nodes
+    assert nodes["is_leaf"][0] == 0
+    nodes[field][0] = {"left": len(nodes), "feature_idx": -1, "is_categorical": 1}[field]
+    with pytest.raises(SavedFileError, match="nodes do not fit"):
+        load(save(boosted, tmp_path / "a"))
 
 
 def test_later_formats_are_refused(folder, tmp_path):

@@ -209,13 +209,12 @@ def refused(features):
         ([1, None, 2, {}, 4, 5], "{}", 3),
         ([1, None, np.nan, 2, "a", "b"], "'a'", 4),
         ([1, 2, 3, 4, 5, 10**400], "10000", 5),
-        (np.array("2020-01-01", "M8[ns]"), "Timestamp", 0),
     ],
 )
 def test_what_is_no_number_is_named(column, found, row):
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X.copy(), columns=["v", "w"])
-    frame["u"] = np.array(column, dtype=object) if isinstance(column, list) else column
+    frame["u"] = np.array(column, dtype=object)
     frame.loc[1, "v"] = None
     array = frame.to_numpy(dtype=object)
     array[1, 0] = None
@@ -223,6 +222,19 @@ def test_what_is_no_number_is_named(column, found, row):
         for message in refused(features):
             assert f": expected numbers as features, got {found}" in message
             assert f" in column {name}, row {row}; do encode" in message
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_times_are_no_features(zone, alone):
+    pd = pytest.importorskip("pandas")
+    times = pd.date_range("2020", periods=len(X), tz=zone)
+    frame = pd.DataFrame({"at": times, "for": times - times[0]})
+    frame = frame if alone else frame.assign(u=1.0)
+    for message in refused(frame):
+        assert "got dates or times in columns [at, for]; do leave them out" in message
+    for message in refused(np.array(times.tz_localize(None))[:, None]):
+        assert "got dates or times in an array of datetime64" in message
 
 
 def test_missing_values_of_pandas_are_to_be_imputed():

@@ -203,6 +203,8 @@ def _read_npz(path, roles, max_bytes, note):
     n = shape[0] if shape else 0
     rowwise = [k for k, (s, d) in heads.items() if s == (n,) and not d.hasobject]
     left = [k for k in heads if k not in rowwise and k not in names]
+    if roles.labels is None and heads.get("y", ((),))[0] == (n,):
+        roles.labels = "y"
     for option in (roles.labels, roles.trusted, roles.groups, roles.id, roles.text):
         if option in left:
             # Objects are refused, and so is what has not a value a row.
@@ -212,12 +214,10 @@ def _read_npz(path, roles, max_bytes, note):
                 f"{heads[option][0]}; do save an array of shape ({n},)."
             )
     if left:
-        note(f"{path}: {', '.join(left)} not carried over: not one value a row")
+        note(f"{path}: {', '.join(left)} not carried over: objects, or not one value a row")
     arrays = read_npz(path, [*names, *rowwise], max_bytes)
     pa = import_optional("pyarrow", "cli")
     table = pa.table({k: pa.array(arrays[k]) for k in rowwise})
-    if roles.labels is None and "y" in rowwise:
-        roles.labels = "y"
     return _of_array(path, arrays[names[0]], note, table)
 
 

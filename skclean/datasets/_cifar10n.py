@@ -3,6 +3,7 @@
 import tarfile
 from io import BytesIO
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -104,8 +105,8 @@ def fetch_cifar10n(
     ValueError
         If `noise` or `subset` is unknown.
     OSError
-        If a file is missing and may not be downloaded, cannot be downloaded, or is not the
-        published one: its checksum differs, or the true labels of the label file are not those
+        If a file is missing and may not be downloaded, cannot be downloaded, is damaged, or is not
+        the published one: its checksum differs, or the true labels of the label file are not those
         of the images.
     pickle.UnpicklingError
         If a file holds anything but arrays and builtin containers.
@@ -157,8 +158,14 @@ def _read_images(folder, subset, options):
             np.savez(stream, **content)
         if not placed_by_hand:
             archive.unlink()
-    with np.load(arrays, allow_pickle=False) as content:
-        return content[f"{subset}_images"], content[f"{subset}_target"]
+    try:
+        with np.load(arrays, allow_pickle=False) as content:
+            return content[f"{subset}_images"], content[f"{subset}_target"]
+    except (EOFError, KeyError, ValueError, BadZipFile) as error:
+        raise OSError(
+            f"{arrays}: expected the images as they were unpacked, got a damaged file ({error}); "
+            "do delete it."
+        ) from error
 
 
 def _unpack(archive, members):

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -83,7 +83,11 @@ def _download(remote, temporary, n_retries, delay):
     for attempts_left in range(n_retries, -1, -1):
         try:
             with urlopen(remote.url, timeout=_TIMEOUT) as source, open(temporary, "wb") as target:
-                return _copy(source, target)
+                digest = _copy(source, target)
+                if getattr(source, "length", None):
+                    # A connection that breaks off looks like the end of the file.
+                    raise IncompleteRead(b"", source.length)
+                return digest
         except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
             if not attempts_left:
                 raise OSError(

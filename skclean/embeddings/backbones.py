@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skclean.embeddings._torchvision import import_torchvision
+from skclean.embeddings.devices import seeded
 from skclean.embeddings.preact import preact_resnet18
 from skclean.embeddings.weights import load_weights
 
@@ -37,10 +38,14 @@ class Backbone(nn.Module):
     ----------
     n_features : int
         d.
+    takes_channels_last : bool
+        Whether the network works with the channels of images last in memory; one that calls
+        ``x.view`` behind a convolution does not.
     """
 
     mean: Tensor
     std: Tensor
+    takes_channels_last: bool = True
 
     def __init__(self, network, *, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), image_size):
         super().__init__()
@@ -53,6 +58,7 @@ class Backbone(nn.Module):
                 f"make_backbone: expected positive std, got {std}; do leave it out for no scaling"
             )
         self.n_features = self._count_features(image_size)
+        self.takes_channels_last = self._tries_channels_last(image_size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (b, d) of images (b, 3, H, W) in [0, 1]."""
@@ -83,6 +89,33 @@ class Backbone(nn.Module):
                 f"got {shape} for one image; do put a module behind it that pools"
             )
         return features.shape[1]
+
+    def _tries_channels_last(self, image_size):
+        """Whether a copy runs so; `Module.to` itself does not with parameters of five axes."""
+        trial: Any = copy.deepcopy(self).eval()
+        height, width = _sides(image_size)
+        images = self.mean.expand(1, 3, height, width)
+        try:
+            trial.to(memory_format=torch.channels_last)
+            with torch.no_grad():
+                trial(images.contiguous(memory_format=torch.channels_last))
+        except RuntimeError:
+            return False
+        return True
+
+
+def lay_out(module: Any) -> torch.memory_format:
+    """Lay a module out with channels last, if each `Backbone` in it works so.
+
+    Returns
+    -------
+    torch.memory_format
+        That of the images that it is to be trained on.
+    """
+    if not all(getattr(part, "takes_channels_last", True) for part in module.modules()):
+        return torch.contiguous_format
+    module.to(memory_format=torch.channels_last)
+    return torch.channels_last
 
 
 def make_backbone(
@@ -156,8 +189,7 @@ def make_backbone(
     if isinstance(backbone, nn.Module):
         network, heads = copy.deepcopy(backbone), ()
     # Generators of other devices are not drawn from: everything is made on the CPU.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed), torch.device("cpu"):
         if backbone == "preact_resnet18":
             network = preact_resnet18()
         elif not isinstance(backbone, nn.Module):

@@ -1,7 +1,7 @@
 """The state of a training in one safetensors file, from which it goes on as if never stopped."""
 
-import copy
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -27,11 +27,13 @@ except ImportError:  # Windows has no such locks: two runs are then not kept apa
 FORMAT = 1
 _KEY, _SEAL = "skclean", "sha256"
 _FILE, _LOCK = "checkpoint.safetensors", "lock"
-_PLAIN = str, Number, list, tuple, type(None)
+_PLAIN = str, Number, list, tuple, type(None), np.ndarray, np.generic
 # Where an object lies in memory is another place in another process.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-# NumPy's scalars and paths as older checkpoints have them.
-_OLDER = re.compile(r"""(?:np\.\w+|\w*Path)\(([^()"]*)\)""")
+# What older checkpoints have: values of NumPy, paths, blanks, and whole numbers as floats.
+_OLDER = re.compile(r"""(?:\bnp\.\w+|\barray|\w*Path)\(([^()"]*?)(?:, dtype=\w+)?\)""")
+_BLANK = re.compile(r"(?<=[\[(,])(?:\\n| )+|(?:\\n| )+(?=[]),])")
+_WHOLE = re.compile(r"""(?<![\w.])(\d+)\.0*(?=[]),}"])""")
 #: Images that tell one set from another.
 FINGERPRINT_ROWS = 64
 
@@ -129,8 +131,8 @@ def load_checkpoint(path: Any, name: str) -> tuple[dict[str, Tensor], dict[str, 
 
 
 def _json(values):
-    """A document of plain values and NumPy's scalars."""
-    return json.dumps(values, default=np.generic.item)
+    """A document of plain values, and of NumPy's."""
+    return json.dumps(values, default=_plain)
 
 
 def _seal(text, tensors):
@@ -157,13 +159,19 @@ def check_settings(stored: dict[str, Any], settings: dict[str, Any], path: Any, 
     differ = [
         f"{key}={settings.get(key, missing)!r} in place of {stored.get(key, missing)!r}"
         for key in {**stored, **settings}
-        if stored.get(key, missing) != settings.get(key, missing)
+        if _alike(stored.get(key, missing)) != _alike(settings.get(key, missing))
     ]
     if differ:
         raise ValueError(
             f"{name}: expected the settings of the checkpoint {path}, got {', '.join(differ)}; do "
             "set them as they were, or name another folder."
         )
+
+
+def _alike(setting):
+    """A setting as text in which tuples are as lists, which older checkpoints tell apart."""
+    text = _WHOLE.sub(r"\1", _BLANK.sub("", json.dumps(setting))).replace(",)", ")")
+    return text.translate(str.maketrans("()", "[]"))
 
 
 class Checkpoints:
@@ -287,33 +295,45 @@ class Checkpoints:
 
 def described(part: Any) -> str:
     """What tells settings apart in any process: a plain value, a path, the parameters of an
-    estimator, or a name.
+    estimator that are not its defaults, or a name. Tuples are as lists, 2.0 is as 2.
     """
-    part = _plain(part)
-    if isinstance(part, _PLAIN) or hasattr(part, "get_params"):
-        return _ADDRESS.sub("", repr(part))
+    if isinstance(part, _PLAIN) or hasattr(part, "get_params") or hasattr(part, "__fspath__"):
+        return _text(part)
     named = part if hasattr(part, "__qualname__") else type(part)
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _plain(part):
-    """Paths as str, arrays and NumPy's scalars as Python's values, also within lists, tuples and
-    the parameters of an estimator.
-    """
+def _text(part):
+    """`described` of what may lie inside of others."""
     if hasattr(part, "__fspath__"):
-        return os.fspath(part)
-    if isinstance(part, np.ndarray | np.generic):
-        return part.tolist()
-    if type(part) in (list, tuple):
-        return type(part)(_plain(value) for value in part)
+        part = os.fspath(part)
+    elif isinstance(part, np.ndarray | np.generic):
+        part = _plain(part)
+    if isinstance(part, list | tuple):
+        return f"[{', '.join(map(_text, part))}]"
+    if isinstance(part, dict):
+        return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in part.items())}}}"
     if hasattr(part, "get_params") and not isinstance(part, type):
-        params = part.get_params(deep=False)
-        plain = {key: _plain(value) for key, value in params.items()}
-        if any(plain[key] is not params[key] for key in params):
-            part = copy.copy(part)
-            for key, value in plain.items():
-                setattr(part, key, value)
-    return part
+        return f"{type(part).__name__}({', '.join(_changed(part))})"
+    text = _ADDRESS.sub("", repr(part))
+    return text.removesuffix(".0") if isinstance(part, float) else text
+
+
+def _changed(estimator):
+    """The parameters that are not defaults. The repr of scikit-learn would leave some of long ones
+    out, and depends on its settings.
+    """
+    defaults = inspect.signature(type(estimator)).parameters
+    for key, value in sorted(estimator.get_params(deep=False).items()):
+        text = _text(value)
+        if key not in defaults or text != _text(defaults[key].default):
+            yield f"{key}={text}"
+
+
+def _plain(value):
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"expected a plain value or one of NumPy, got {type(value).__name__}")
 
 
 def digest(*arrays: np.ndarray) -> str:

@@ -178,7 +178,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
             Ignored: wrong labels must not touch the features.
         probe_y : array-like of shape (n,) or None, default=None
             Labels for the k-NN probe, which watches the training of "simclr" and "moco" and
-            changes nothing; -1 is missing.
+            changes nothing; None and NaN are missing, -1 beside two classes or alone.
 
         Returns
         -------
@@ -223,8 +223,8 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
             Before `fit`.
         ValueError
             As `fit`, and if the images or `out` are not of the shape of the fit, or the images
-            have other values: uint8 in place of floats, or the reverse. Of files the heads are
-            looked at before, the rest as they are embedded.
+            have other values: uint8 in place of floats or of 16 bits, or the reverse. Of files the
+            heads are looked at before, the rest as they are embedded.
         """
         check_is_fitted(self)
         source = self._open(X, reset=False)
@@ -379,9 +379,9 @@ def check_values(source: Any, black_white: tuple[float, float], name: str) -> No
         return
     images = source.read(rows[:: -(-len(rows) // VALUE_BATCH)])
     found, spread = (float(images.min()), float(images.max())), high - low
-    # Bytes in place of floats up to 1, or the reverse, are dark or glaring images.
+    # Floats up to 1 in place of integers, or bytes in place of 16 bits, are dark images.
     bytewise = source.dtype == np.uint8
-    faint = not bytewise and high == 255 and 0 < found[1] <= 1
+    faint = high > 2 * 255 if bytewise else high >= 255 and 0 < found[1] <= 1
     if faint or found[0] < low - spread or found[1] > high + spread:
         raise ValueError(
             f"{name}: expected images with values from {low:g} to {high:g} as in the fit, got "

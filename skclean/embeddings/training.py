@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from skclean._optional import import_optional
 from skclean.embeddings import devices
+from skclean.embeddings.backbones import lay_out
 from skclean.embeddings.checkpoint import (
     Checkpoints,
     Progress,
@@ -160,7 +161,7 @@ def train(
         must_agree["images drawn"] = fingerprint(source)
     writes = fabric.is_global_zero
     checkpoints = Checkpoints(checkpoint_dir, must_agree, resume, name, writes)
-    objective.to(memory_format=torch.channels_last).train()
+    layout = lay_out(objective.train())
     module = fabric.setup_module(_Forward(objective))
     solver = fabric.setup_optimizers(
         make_optimizer(objective, optimizer, learning_rate, weight_decay, momentum, fabric)
@@ -188,7 +189,7 @@ def train(
                 generator.manual_seed(devices.seed_of(seed, _VIEWS, *key))
                 devices.reseed(devices.seed_of(seed, _LAYERS, *key), device)
                 views = [augment(batch, generator) for _ in range(2)]
-                terms = module(*(v.contiguous(memory_format=torch.channels_last) for v in views))
+                terms = module(*(v.contiguous(memory_format=layout) for v in views))
                 fabric.backward(terms["loss"])
                 if clip_norm is not None:
                     fabric.clip_gradients(

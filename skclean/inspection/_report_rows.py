@@ -11,6 +11,7 @@ import numpy as np
 from skclean._array import take_rows
 from skclean._blocks import best_class, held, own_column
 from skclean._fields import KEPT, STATUSES, TRUSTED
+from skclean._labels import is_missing_label
 from skclean._optional import import_optional
 from skclean.inspection._neighbours import nearest_rows, reference_rows
 
@@ -142,11 +143,11 @@ def opened_ids(ids: Any, samples: Any) -> list[str]:
     if ids is None:
         ids = range(n) if samples.index is None else samples.index
     ids = opened_list(ids, n, "ids")
-    missing = [i for i, one in enumerate(ids) if one is None or one != one]
+    missing = [i for i, one in enumerate(ids) if one is None]
     if missing:
         raise ValueError(
-            f"write_report: expected an id for every row, got {ids[missing[0]]!r} in row "
-            f"{missing[0]}; do pass ids=range({n}), say."
+            f"write_report: expected an id for every row, got none in row {missing[0]}; do pass "
+            f"ids=range({n}), say."
         )
     ids = [", ".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in ids]
     if len(set(ids)) < n:
@@ -159,8 +160,8 @@ def opened_ids(ids: Any, samples: Any) -> list[str]:
 
 
 def opened_list(values: Iterable, n: int, name: str) -> list:
-    """Values as a list of n; ValueError otherwise."""
-    values = list(values)
+    """Values as a list of n, None where missing; ValueError otherwise."""
+    values = [None if is_missing_label(value) else value for value in values]
     if len(values) != n:
         raise ValueError(
             f"write_report: expected {name} of {n} rows, as many as the samples, got "
@@ -216,7 +217,7 @@ def _reference(samples, row, ids, texts, labels):
 
 def _text(texts, row, most):
     """The text of a row, cut; None where there is none."""
-    if texts is None or texts[row] is None or texts[row] != texts[row]:
+    if texts is None or texts[row] is None:
         return None
     text = str(texts[row])
     return text if len(text) <= most else text[: most - 1] + "…"

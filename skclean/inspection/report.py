@@ -61,7 +61,7 @@ def write_report(
         By which the decisions find their rows: all different. None takes the index of the
         DataFrame that the features came in, else the positions of the rows.
     texts : array-like of shape (n,) or None, default=None
-        What the rows say, shown in the table; None and NaN in rows without.
+        What the rows say, shown in the table; None, NaN and pandas.NA in rows without.
     title : str, default="Label report"
     max_rows : int, default=500
         Most rows in the table, the worst first; fewer where their texts would take too much.

@@ -9,7 +9,7 @@ from sklearn.utils import column_or_1d
 
 from skclean._array import to_numpy
 from skclean._fields import check_unit
-from skclean._labels import shown
+from skclean._labels import decode_labels, is_missing, shown
 from skclean.samples import LabelledSamples
 
 
@@ -70,8 +70,8 @@ def detection_scores(
     Raises
     ------
     ValueError
-        If lengths or types differ, no label was judged, a value is outside [0, 1], or there is
-        no `clean_proba`.
+        If lengths or types differ, no label was judged, a judged row has no true label, a value
+        is outside [0, 1], or there is no `clean_proba`.
 
     Examples
     --------
@@ -86,15 +86,15 @@ def detection_scores(
             "probability."
         )
     y_given, clean_proba = _open_judged(y_given, clean_proba)
-    wrong = ~equal_labels(y_true, y_given, "detection_scores")
-    clean_proba = check_unit(clean_proba, len(wrong), "clean_proba", "detection_scores")
+    clean_proba = check_unit(clean_proba, len(y_given), "clean_proba", "detection_scores")
     judged = ~np.isnan(clean_proba)
+    wrong = ~equal_labels(y_true, y_given, judged, "detection_scores")
     if not judged.any():
         raise ValueError(
             "detection_scores: expected at least one row with a clean_proba, got none; do pass "
             "the rows that were judged."
         )
-    wrong, clean_proba = wrong[judged], clean_proba[judged]
+    clean_proba = clean_proba[judged]
     flagged = clean_proba <= threshold
     hits, n_flagged, n_wrong = (int(x.sum()) for x in (flagged & wrong, flagged, wrong))
     one_kind = n_wrong in (0, len(wrong))
@@ -156,21 +156,36 @@ def calibration_error(correct: Any, proba: Any, *, n_bins: int = 10) -> float:
     return float(np.abs(gaps).sum() / len(proba))
 
 
-def equal_labels(y_true, labels, name):
-    """Rows where two lists of labels of one type agree, as a boolean array (n,)."""
+def equal_labels(y_true, labels, counted, name):
+    """Where two lists of labels (n,) of one type agree, among the rows counted, a mask (n,)."""
     y_true, labels = column_or_1d(to_numpy(y_true)), column_or_1d(to_numpy(labels))
     if y_true.shape != labels.shape:
         raise ValueError(
             f"{name}: expected as many true labels as labels, got {len(y_true)} and "
             f"{len(labels)}; do pass both for the same rows."
         )
-    text = [y.dtype.kind in "US" for y in (y_true, labels)]
-    if text[0] != text[1] and "O" not in (y_true.dtype.kind, labels.dtype.kind):
+    y_true, labels = y_true[counted], labels[counted]
+    unknown = is_missing(y_true)
+    if unknown.any():
         raise ValueError(
-            f"{name}: expected labels of one type, got {y_true.dtype} and {labels.dtype}; do "
-            "convert one of the two."
+            f"{name}: expected a true label in every row that counts, got none in "
+            f"{unknown.sum()} of them; do leave those rows out."
         )
-    return np.asarray(y_true == labels, dtype=bool)
+    there = ~is_missing(labels)
+    kinds = [_natural(y[there]) for y in (y_true, labels)]
+    if there.any() and (kinds[0].kind in "US") != (kinds[1].kind in "US"):
+        raise ValueError(
+            f"{name}: expected labels of one type, got {kinds[0]} and {kinds[1]}; do convert one "
+            "of the two."
+        )
+    equal = np.zeros(len(labels), dtype=bool)
+    equal[there] = y_true[there] == labels[there]
+    return equal
+
+
+def _natural(labels):
+    """The dtype of labels, or of what stands in an array of objects."""
+    return np.asarray(labels.tolist()).dtype if labels.dtype.kind in "OT" else labels.dtype
 
 
 def _open_judged(y_given, clean_proba):
@@ -182,7 +197,7 @@ def _open_judged(y_given, clean_proba):
                 "detection_scores: expected a container with given labels, got one without; do "
                 "pass LabelledSamples(X, y)."
             )
-        y_given = samples.classes[samples.given]  # row of code -1: not judged
+        y_given = decode_labels(samples.given, samples.classes, None)
         if clean_proba is None:
             clean_proba = samples.clean_proba
         if clean_proba is not None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skclean._array import to_numpy
-from skclean._labels import encode_labels
+from skclean._labels import decode_labels, encode_labels
 from skclean.metrics._detection import equal_labels
 from skclean.samples import LabelledSamples
 
@@ -54,11 +54,11 @@ def label_accuracy(y_true: Any, labels: Any, *, known: Any = None) -> float:
     Raises
     ------
     ValueError
-        If lengths or types differ.
+        If lengths or types differ, or a row that counts has no true label.
     """
     labels, known = _open(labels, known, "label_accuracy")
-    right = equal_labels(y_true, labels, "label_accuracy")
-    return float(right[known].mean()) if known.any() else float("nan")
+    right = equal_labels(y_true, labels, known, "label_accuracy")
+    return float(right.mean()) if known.any() else float("nan")
 
 
 def label_coverage(samples: Any) -> float:
@@ -107,7 +107,8 @@ def class_balance(labels: Any, *, known: Any = None, classes: Any = None) -> Cla
     0.3333333333333333
     """
     if classes is None and isinstance(labels, LabelledSamples):
-        classes = labels.classes
+        # Without any label there are no classes either.
+        classes = labels.classes if labels.classes is not None and len(labels.classes) else None
     labels, known = _open(labels, known, "class_balance")
     codes, classes = encode_labels(
         labels[known], classes=classes, missing_label=None, name="class_balance"
@@ -128,7 +129,7 @@ def _open(labels, known, name):
     if isinstance(labels, LabelledSamples):
         known = labels.known if known is None else known
         codes = labels.label_codes if labels.purified else labels.given
-        labels = labels.classes[codes]  # code -1, a row without a label, is not known
+        labels = decode_labels(codes, labels.classes, None)
     labels = to_numpy(labels)
     return labels, _check_mask(known, len(labels), name)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from skclean.neural.graph import GraphRegularizer
 from skclean.neural.schedules import schedule_shares
 from skclean.samples import LabelledSamples
 
@@ -22,7 +23,8 @@ def check_parts(estimator: Any, objective: Any, samples: LabelledSamples) -> Non
     ------
     ValueError
         If a callback is a class or has no method `on_epoch_end`, weights are given beside features,
-        or purified soft targets to an objective that takes the given labels.
+        or purified soft targets to an objective that takes the given labels, or there are no
+        embeddings for a graph.
     """
     name = type(estimator).__name__
     for callback in () if estimator.callbacks is None else estimator.callbacks:
@@ -36,6 +38,13 @@ def check_parts(estimator: Any, objective: Any, samples: LabelledSamples) -> Non
                 f"{name}: expected callbacks with on_epoch_end(retrainer, epoch, record), got "
                 f"{type(callback).__name__} without; do add that method."
             )
+    graph = estimator.graph
+    drawn = graph if isinstance(graph, bool | np.bool_) else isinstance(graph, GraphRegularizer)
+    if drawn and not samples.features.shape[1]:
+        raise ValueError(
+            f"{name}: expected a container with features for graph={graph!r}, got images alone; do "
+            "put SSLFeaturizer before this step, or leave the graph out."
+        )
     if estimator.weights is not None and estimator._on_features:
         raise ValueError(
             f"{name}: expected weights=None where features are trained on, got "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from skclean.embeddings import devices
+from skclean.embeddings.backbones import lay_out
 from skclean.embeddings.checkpoint import Checkpoints, Progress, described, digest
 from skclean.embeddings.optimizers import make_optimizer, set_learning_rate
 from skclean.embeddings.rates import learning_rate_at
@@ -203,7 +204,7 @@ def train(
         )
     writes = fabric.is_global_zero
     checkpoints = Checkpoints(checkpoint_dir, must_agree, resume, name, writes)
-    learners.to(device=device, memory_format=torch.channels_last)
+    lay_out(learners.to(device))
     solver = fabric.setup_optimizers(
         make_optimizer(learners, optimizer, learning_rate, weight_decay, momentum, fabric)
     )

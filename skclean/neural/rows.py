@@ -180,6 +180,11 @@ def held_out(rows: TrainingRows, part: Any, rng: np.random.RandomState) -> Train
         Share of the labelled rows of each class, rounded, of which one row stays at least; or the
         trusted rows.
     rng : RandomState
+
+    Raises
+    ------
+    ValueError
+        If no row is held out, or the trusted ones leave fewer than two classes to learn.
     """
     if part == "trusted":
         if not rows.trusted.any():
@@ -188,6 +193,13 @@ def held_out(rows: TrainingRows, part: Any, rng: np.random.RandomState) -> Train
                 "none; do pass a container with trusted, or a number."
             )
         mask = rows.trusted
+        left = np.unique(rows.codes[np.setdiff1d(rows.labelled, np.flatnonzero(mask))])
+        if len(left) < 2:
+            raise ValueError(
+                "NeuralRetrainer: expected labels of at least two classes beside the trusted rows, "
+                f"which validation_fraction='trusted' holds out, got {len(left)}; do trust fewer "
+                "rows, or set a number."
+            )
     else:
         mask = np.zeros(len(rows), dtype=bool)
         labelled = rows.labelled

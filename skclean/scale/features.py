@@ -25,7 +25,13 @@ class NumpyFile:
 
     def __init__(self, path: Any) -> None:
         self.path = str(Path(path).resolve())
-        array = np.load(self.path, mmap_mode="r")
+        try:
+            array = np.load(self.path, mmap_mode="r")
+        except ValueError as error:
+            raise ValueError(
+                f"open_features: expected a whole .npy file of numbers, got {path} ({error}); do "
+                "save it again."
+            ) from error
         self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
 
     def __getitem__(self, key: Any) -> np.ndarray:
@@ -52,7 +58,7 @@ def open_features(path: Any) -> Any:
     Raises
     ------
     ValueError
-        If the array has no rows and columns.
+        If the array has no rows and columns, or the .npy file is none of numbers.
     ImportError
         If dask, or zarr for a zarr array, is not installed.
     """

@@ -61,8 +61,9 @@ def read_parquet_embeddings(
     Raises
     ------
     ValueError
-        If there is no such file or column, the types of a column in two files have no common one,
-        or the lists are not of one length; rows are looked at when they are computed.
+        If there is no such file or column, a file is broken, the types of a column in two files
+        have no common one, or the lists are not of one length; rows are looked at when they are
+        computed.
     ImportError
         If dask or pyarrow is not installed.
     """
@@ -152,8 +153,14 @@ def _width(stored, kind, group, embedding):
 
 def _opened(file):
     """A file of which no more is held than what is asked for."""
-    pq = import_optional("pyarrow.parquet", "scale")
-    return pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
+    pa, pq = import_optional("pyarrow", "scale"), import_optional("pyarrow.parquet", "scale")
+    try:
+        return pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"read_parquet_embeddings: expected a whole Parquet file, got {file} ({error}); do "
+            "write it again."
+        ) from error
 
 
 def _slices(n_rows, row_bytes):

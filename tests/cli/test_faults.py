@@ -202,7 +202,8 @@ def test_broken_npz(run, noisy):
     Path("d.npz").write_bytes(content[:100] + b"\xff" * 200 + content[300:])
     refused(run, "d.npz", wanted="expected a whole .npz file")
     np.savez("d.npz", X=noisy.X, y=noisy.y.astype(object))
-    refused(run, "d.npz", "-l", "y", wanted="got objects in 'y'")
+    for labels in (["-l", "y"], []):
+        refused(run, "d.npz", *labels, wanted="got objects in 'y'")
     np.savez("d.npz", X=noisy.X, y=noisy.y[:7])
     refused(run, "d.npz", "-l", "y", wanted=["240 rows in 'y'", "(7,)"])
     np.savez("d.npz", a=noisy.X, b=noisy.X, y=noisy.y)

@@ -183,7 +183,7 @@ def test_a_run_that_is_ended_leaves_no_output(data, env, number, code):
     )
     assert process.stdout.readline() == b"writing\n"
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert process.returncode == code
     left = names(data)
     assert "o.parquet" not in left and "m.skclean" not in left

@@ -6,6 +6,7 @@ import pickle
 import tarfile
 import zipfile
 from collections import OrderedDict
+from http.client import HTTPResponse
 
 import numpy as np
 import pytest
@@ -148,10 +149,16 @@ def test_wrong_checksum_is_refused_and_nothing_is_kept(tmp_path, server, monkeyp
 
 def test_damaged_file_on_disk_is_refused(tmp_path, server):
     fetch(tmp_path)
-    with open(tmp_path / "home" / "cifar10n" / "CIFAR-10_human.pt", "ab") as stream:
+    folder = tmp_path / "home" / "cifar10n"
+    with open(folder / "CIFAR-10_human.pt", "ab") as stream:
         stream.write(b"more")
-    with pytest.raises(OSError, match="do delete it"):
+    with pytest.raises(OSError, match="CIFAR-10_human.pt.*do delete it"):
         fetch(tmp_path)
+    whole = (folder / "cifar10.npz").read_bytes()
+    for content in (b"", b"junk", whole[:-9]):
+        (folder / "cifar10.npz").write_bytes(content)
+        with pytest.raises(OSError, match="cifar10.npz.*do delete it"):
+            fetch(tmp_path)
 
 
 def test_labels_in_another_order_are_refused(tmp_path, server, monkeypatch):
@@ -274,6 +281,30 @@ def test_download_that_fails_once_succeeds(tmp_path, monkeypatch):
     file = RemoteFile("a.bin", source.as_uri(), hashlib.sha256(b"content").hexdigest())
     with pytest.warns(UserWarning, match="timed out"):
         assert fetch_file(file, home, delay=0).read_bytes() == b"content"
+
+
+class Answers:
+    """A socket that says this and closes."""
+
+    def __init__(self, content):
+        self.content = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n" + content
+
+    def makefile(self, mode):
+        return io.BytesIO(self.content)
+
+
+def test_a_download_that_breaks_off_is_tried_again(tmp_path, monkeypatch):
+    contents = [b"con", b"content"]
+
+    def breaking_off(url, timeout):
+        response = HTTPResponse(Answers(contents.pop(0)))
+        response.begin()
+        return response
+
+    monkeypatch.setattr(_download, "urlopen", breaking_off)
+    file = RemoteFile("a.bin", "http://a", hashlib.sha256(b"content").hexdigest())
+    with pytest.warns(UserWarning, match="4 more expected"):
+        assert fetch_file(file, tmp_path, delay=0).read_bytes() == b"content"
 
 
 def test_negative_retries_are_refused(tmp_path):

@@ -9,7 +9,7 @@ pytest.importorskip("safetensors")
 from torch import nn  # noqa: E402
 
 from skclean.embeddings._torchvision import import_torchvision  # noqa: E402
-from skclean.embeddings.backbones import make_backbone  # noqa: E402
+from skclean.embeddings.backbones import lay_out, make_backbone  # noqa: E402
 from skclean.embeddings.weights import save_weights  # noqa: E402
 
 try:
@@ -27,6 +27,28 @@ def make(backbone="resnet18", image_size=32, seed=0, **settings):
 def tiny():
     """4 features in a map, with what a dry run could disturb."""
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+
+
+class Viewing(nn.Module):
+    """As many write networks: `view` wants the channels first in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3, stride=4), nn.Linear(4 * 8 * 8, 5)
+
+    def forward(self, x):
+        return self.head(self.conv(x).relu().view(len(x), -1))
+
+
+class Deep(nn.Module):
+    """Parameters of five axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(1, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x[:, None]).mean(dim=(2, 3, 4))
 
 
 def assert_same(module, state):
@@ -49,6 +71,22 @@ def test_names(name, n_features):
     assert not any(1000 in p.shape for p in backbone.parameters())
     features.sum().backward()
     assert all(p.grad is not None for p in backbone.parameters())
+
+
+@pytest.mark.parametrize("network", [Viewing(), Deep()])
+def test_networks_that_cannot_have_channels_last(network):
+    backbone = make(network)
+    assert not backbone.takes_channels_last
+    assert lay_out(nn.ModuleList([backbone])) == torch.contiguous_format
+    assert backbone.network.conv.weight.is_contiguous()
+    assert backbone(IMAGES.contiguous(memory_format=lay_out(backbone))).shape[0] == 3
+
+
+def test_others_have_channels_last():
+    backbone = make(tiny())
+    assert backbone.takes_channels_last and backbone.network[0].weight.is_contiguous()
+    assert lay_out(nn.ModuleList([backbone])) == torch.channels_last
+    assert backbone.network[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_stems():

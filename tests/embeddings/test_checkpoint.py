@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn import config_context
 from sklearn.frozen import FrozenEstimator
 
 torch = pytest.importorskip("torch")
@@ -10,6 +11,7 @@ pytest.importorskip("safetensors")
 
 from torch import nn  # noqa: E402
 
+from skclean.embeddings.augment import Augmentation  # noqa: E402
 from skclean.embeddings.checkpoint import (  # noqa: E402
     Checkpoints,
     Progress,
@@ -104,7 +106,7 @@ def test_an_optimizer_goes_on_as_if_never_stopped(kind):
 
 
 def test_save_and_restore(tmp_path):
-    settings = {"batch_size": 5, "shape": (3, 4)}
+    settings = {"batch_size": 5, "shape": (3, 4), "mean": np.array([0.5, 1])}
     first = Checkpoints(tmp_path / "deep" / "folder", settings, False, "fit")
     net, precision = network(), Scale(128.0)
     optimizer = OPTIMIZERS["sgd"](net.parameters())
@@ -173,7 +175,7 @@ def test_what_is_described_alike_in_every_process():
     assert described(Path("a")) == described("a") != described(Path("b"))
     assert described(np.float32(0.5)) == described(0.5) and described(np.bool_(True)) == "True"
     assert described([np.int64(8)]) == described(np.array([8])) == described([8]) == "[8]"
-    assert described((Path("a"), [np.float64(0.5)])) == "('a', [0.5])"
+    assert described((Path("a"), [np.float64(0.5)])) == "['a', [0.5]]"
     one = SimCLR(np.float64(0.2))
     assert described(one) == described(SimCLR(0.2)) and type(one.temperature) is np.float64
     frozen = FrozenEstimator(SimCLR(np.float64(0.2)))
@@ -181,11 +183,38 @@ def test_what_is_described_alike_in_every_process():
     assert described(Scale()) == described(Scale(2.0)) == f"{__name__}.Scale"
 
 
+def test_tuples_are_described_as_lists_and_whole_floats_as_integers():
+    assert described((8, 8)) == described([8, 8]) == described(np.array([8, 8])) == "[8, 8]"
+    assert described(2.0) == described(2) == "2" and described(1e300) == "1e+300"
+    assert described(SimCLR(1.0)) == described(SimCLR(1)) != described(SimCLR(1.5))
+    assert described(SimCLR(np.array([1.0, 2.5]))) == "SimCLR(temperature=[1, 2.5])"
+    assert described(Augmentation(scale=[0.2, 1])) == "Augmentation()"
+
+
+def test_long_settings_are_described_to_their_end():
+    for size in (31, 1000):
+        values = np.zeros((2, size))
+        values[1, size // 2] = 1
+        first, other = (FrozenEstimator(SimCLR(row)) for row in values)
+        assert described(first) != described(other)
+    with config_context(print_changed_only=False):
+        assert described(SimCLR(0.2)) == "SimCLR(temperature=0.2)"
+
+
 def test_numbers_and_paths_as_older_checkpoints_have_them():
     stored = {"lr": "np.float64(0.01)", "weights": "PosixPath('a')", "views": ["A(b=np.int64(2))"]}
     check_settings(stored, {"lr": "0.01", "weights": "'a'", "views": ["A(b=2)"]}, "it", "fit")
+    stored = {"shape": "(8, 8)", "one": "(8,)", "size": "array([8, 8])", "clip": "2.0"}
+    stored["scale"] = "array([0. , 1.5], dtype=float32)"
+    stored["cleaner"] = "A(b=75.0,\n  c=(1.0, 2.5), d=array([1, 2]))"
+    now = {"shape": "[8, 8]", "one": "[8]", "size": "[8, 8]", "clip": "2", "scale": "[0, 1.5]"}
+    now["cleaner"] = "A(b=75, c=[1, 2.5], d=[1, 2])"
+    check_settings(stored, now, "it", "fit")
+    for key, other in [("shape", "[8, 9]"), ("clip", "2.5"), ("cleaner", "A(b=7.5)")]:
+        with pytest.raises(ValueError, match="in place of"):
+            check_settings({key: stored[key]}, {key: other}, "it", "fit")
     with pytest.raises(ValueError, match="got lr='0.02' in place of '0.01'"):
-        check_settings({"lr": stored["lr"]}, {"lr": "0.02"}, "it", "fit")
+        check_settings({"lr": "np.float64(0.01)"}, {"lr": "0.02"}, "it", "fit")
 
 
 def test_fingerprints_tell_rows_apart():

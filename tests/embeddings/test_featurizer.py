@@ -286,6 +286,8 @@ def test_images_unlike_those_of_the_fit_are_an_error():
         ((IMAGES * 15).astype(np.uint8), IMAGES / 16),
         (IMAGES / 16, (IMAGES * 15).astype(np.uint8)),
         (IMAGES / 16, IMAGES * 15),
+        ((IMAGES * 4000).astype(np.uint16), (IMAGES * 15).astype(np.uint8)),
+        ((IMAGES * 4000).astype(np.uint16), IMAGES / 16),
     ],
 )
 def test_images_with_other_values_than_those_of_the_fit_are_an_error(fitted, images):

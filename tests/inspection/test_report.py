@@ -286,7 +286,7 @@ def test_ids_come_from_the_index_and_must_differ(tmp_path):
     twice = GMMCleaner().fit_transform(frame.set_axis([0] * 300), GIVEN)
     with pytest.raises(ValueError, match="ids that differ.*ids=range"):
         write_report(twice, tmp_path / "other.html")
-    with pytest.raises(ValueError, match="id for every row, got nan in row 1"):
+    with pytest.raises(ValueError, match="id for every row, got none in row 1"):
         write_report(samples, tmp_path / "other.html", ids=[0.0, np.nan, *range(298)])
     with pytest.raises(ValueError, match="texts of 300 rows.*got 2"):
         write_report(samples, tmp_path / "other.html", texts=["a", "b"])
@@ -297,6 +297,15 @@ def test_missing_texts(tmp_path):
     page = report(tmp_path, purified(), texts=texts)
     for row in page.data["rows"]:
         assert row["text"] == ("said" if int(row["id"]) % 3 == 2 else None)
+
+
+def test_missing_values_of_pandas(tmp_path):
+    pd = pytest.importorskip("pandas")
+    page = report(tmp_path, purified(), texts=pd.Series([pd.NA, "said"] * 30, dtype="string"))
+    for row in page.data["rows"]:
+        assert row["text"] == ("said" if int(row["id"]) % 2 else None)
+    with pytest.raises(ValueError, match="id for every row, got none in row 1"):
+        write_report(purified(), tmp_path / "r.html", ids=[0, pd.NA, *range(58)], overwrite=True)
 
 
 def test_same_rows_same_report(tmp_path):

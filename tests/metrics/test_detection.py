@@ -131,3 +131,21 @@ def test_a_container_brings_its_given_labels_and_clean_proba():
         detection_scores(y_true, samples.with_labels(clean_proba=None))
     with pytest.raises(ValueError, match="detection_scores: expected a container with given"):
         detection_scores(y_true, LabelledSamples(np.zeros((4, 1))))
+
+
+def test_labels_of_another_type_are_told_of_in_arrays_of_objects():
+    true = np.array(["1", "2"], dtype=object)
+    with pytest.raises(ValueError, match="labels of one type, got <U1 and int64"):
+        detection_scores(true, np.array([1, 2], dtype=np.int64), [0.1, 0.9])
+    assert detection_scores(true, np.array(["1", "1"]), [0.1, 0.9]).wrong == 0.5
+
+
+def test_missing_labels_of_pandas():
+    pd = pytest.importorskip("pandas")
+    true = pd.Series(["a", None, "b"], dtype="string")
+    assert detection_scores(true, ["a", "b", "a"], [0.9, np.nan, 0.1]).n == 2
+    with pytest.raises(ValueError, match="a true label in every row that counts, got none in 1"):
+        detection_scores(true, ["a", "b", "a"], [0.9, 0.2, 0.1])
+    assert detection_scores(["a", "b", "b"], true, [0.9, 0.2, 0.1]).wrong == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match="at least one row with a clean_proba"):
+        detection_scores([0, 1], LabelledSamples(np.eye(2), [None, None]), [0.1, 0.2])

@@ -85,3 +85,19 @@ def test_class_balance_of_nothing_is_nan():
 def test_errors_say_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_container_without_any_label():
+    samples = LabelledSamples(np.eye(3), [None] * 3)
+    assert np.isnan(label_accuracy(TRUE[:3], samples))
+    assert len(class_balance(samples).classes) == 0 and np.isnan(class_balance(samples).ratio)
+    with pytest.raises(ValueError, match="got one of features alone"):
+        class_balance(LabelledSamples(np.eye(3)))
+
+
+def test_the_truth_is_asked_for_in_the_rows_that_count():
+    true = TRUE.astype(object)
+    true[0] = None
+    assert label_accuracy(true, GIVEN, known=np.arange(6) > 0) == pytest.approx(3 / 5)
+    with pytest.raises(ValueError, match="a true label in every row that counts, got none in 1"):
+        label_accuracy(true, GIVEN)

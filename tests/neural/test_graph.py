@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from skclean import GMMCleaner, NeuralRetrainer  # noqa: E402
 from skclean.neural.batch import Batch, Part  # noqa: E402
 from skclean.neural.graph import GraphRegularizer, adjacency, edge_penalty  # noqa: E402
 
@@ -208,6 +210,17 @@ def test_embeddings_are_needed():
     b = replace(b, labelled=replace(b.labelled, embedding=None))
     with pytest.raises(ValueError, match="GraphRegularizer: expected embeddings of all rows"):
         GraphRegularizer().terms(network(), b)
+
+
+@pytest.mark.parametrize("graph", [True, np.bool_(True), GraphRegularizer(threshold=0.1)])
+def test_a_fit_on_images_alone_says_so_before_it_trains(graph):
+    images = np.zeros((20, 4, 4))
+    told = []
+    seen = SimpleNamespace(on_epoch_end=lambda *record: told.append(record))
+    retrainer = NeuralRetrainer(graph=graph, cleaner=GMMCleaner(), callbacks=[seen])
+    with pytest.raises(ValueError, match=r"container with features for graph=.*SSLFeaturizer"):
+        retrainer.set_params(epochs=2, warmup_epochs=1).fit(images, np.arange(20) % 2)
+    assert not told
 
 
 def test_an_estimator():

@@ -1,5 +1,7 @@
 """What a fit learns from, keeps, goes on from and refuses."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
@@ -13,6 +15,7 @@ from skclean import (  # noqa: E402
     GMMCleaner,
     LabelledSamples,
     NeuralRetrainer,
+    SSLFeaturizer,
     TransitionCleaner,
 )
 from skclean.datasets import load_noisy_digits  # noqa: E402
@@ -106,6 +109,17 @@ def test_a_run_takes_numbers_of_numpy_for_others(tmp_path):
     assert "graph_lu" in NeuralRetrainer(epochs=1, **others).fit(X, Y).history_
 
 
+def test_a_run_takes_lists_for_tuples_and_whole_floats_for_integers(tmp_path):
+    options = {"epochs": 1, "checkpoint_dir": tmp_path, "backbone": "conv_net", "resume": True}
+    first = {"image_shape": (8, 8), "clip_norm": 2.0, "ema_decay": 0}
+    other = {"image_shape": [8, 8], "clip_norm": 2, "ema_decay": 0.0}
+    NeuralRetrainer(MixMatch(lambda_u=25), **options, **first).fit(X, Y)
+    again = NeuralRetrainer(MixMatch(lambda_u=25.0), **options, **other).fit(X, Y)
+    again.set_params(image_shape=np.array([8, 8])).fit(X, Y)
+    with pytest.raises(ValueError, match=r"got image_shape='\[4, 16\]' in place of '\[8, 8\]'"):
+        again.set_params(image_shape=(4, 16)).fit(X, Y)
+
+
 def test_a_run_goes_on_with_its_own_schedule_alone(tmp_path):
     def scheduled(share, **options):
         options |= {"epochs": 2, "checkpoint_dir": tmp_path, "schedule": lambda t, n: share}
@@ -115,6 +129,43 @@ def test_a_run_goes_on_with_its_own_schedule_alone(tmp_path):
     scheduled(1, resume=True)
     with pytest.raises(ValueError, match="shares of the learning rate"):
         scheduled(0.01, resume=True)
+
+
+class Viewing(torch.nn.Module):
+    """Flattens by `view`, as many do; that wants the channels first in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, stride=2)
+
+    def forward(self, x):
+        return self.conv(x).relu().view(len(x), -1)
+
+
+def test_networks_that_want_channels_first_are_trained():
+    images = X[:100].reshape(-1, 8, 8)
+    options = {"backbone": Viewing(), "epochs": 1, "device": "cpu"}
+    featurizer = SSLFeaturizer("simclr", **options).fit(images)
+    retrainer = NeuralRetrainer("supervised", **options).fit(images, Y[:100])
+    assert retrainer.predict_proba(images).shape == (100, 10)
+    again = retrainer.set_params(backbone="auto", weights=featurizer).fit(images, Y[:100])
+    assert again.predict(images).shape == (100,)
+
+
+def test_threads_that_train_at_once_leave_each_other_and_the_caller_alone():
+    def trained(seed, images):
+        retrainer = NeuralRetrainer("supervised", epochs=2, random_state=seed, dropout=0.5)
+        rows = X[:200].reshape(-1, 8, 8) if images else X[:200]
+        return retrainer.fit(rows, Y[:200]).predict_proba(rows)
+
+    tasks = [(seed, images) for seed in (0, 1) for images in (False, True)]
+    expected = [trained(*task) for task in tasks]
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        found = list(pool.map(lambda task: trained(*task), tasks))
+    assert torch.equal(torch.get_rng_state(), before)
+    for one, other in zip(found, expected):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_fit_that_fails_leaves_the_estimator_as_it_was():

@@ -117,6 +117,15 @@ def test_held_out_rows_are_of_every_class_and_nowhere_else():
     assert np.flatnonzero(trusted.held_out).tolist() == [3]
 
 
+@pytest.mark.parametrize("left", [[], [0], [0, 0]])
+def test_trusted_rows_that_are_held_out_leave_two_classes(left):
+    y = np.array([0, 1, 2, *left])
+    container = LabelledSamples(np.zeros((len(y), 1)), y, trusted=np.arange(len(y)) < 3)
+    rows = training_rows(container, False, np.ones(len(y), dtype=bool))
+    with pytest.raises(ValueError, match=r"two classes beside the trusted rows.*got [01];"):
+        held_out(rows, "trusted", np.random.RandomState(0))
+
+
 def test_moments_are_one_spread_for_all():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 4)) * [1, 2, 0, 4] + 5

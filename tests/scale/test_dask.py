@@ -223,6 +223,13 @@ def test_unknown_chunks_and_frames_are_refused():
         TransitionCleaner().fit(frame, Y)
 
 
+def test_masked_values_are_refused():
+    masked = da.ma.masked_greater(on_dask(X), 0.5)
+    for call in (LabelledSamples, lambda features: TransitionCleaner().fit(features, Y)):
+        with pytest.raises(ValueError, match="without masked values, got a dask array of masked"):
+            call(masked)
+
+
 def test_nan_and_gathering_are_refused():
     with pytest.raises(ValueError, match="finite"):
         TransitionCleaner().fit(on_dask(np.where(X > 0.9, np.nan, X)), Y)

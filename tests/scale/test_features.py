@@ -35,3 +35,13 @@ def test_one_dimension_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", X[:, 0])
     with pytest.raises(ValueError, match="rows, features"):
         open_features(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("content", [b"no array", None])
+def test_a_broken_file_is_named(tmp_path, content):
+    file = tmp_path / "x.npy"
+    np.save(file, np.array([["a", None]], dtype=object))
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match="expected a whole .npy file of numbers, got .*x.npy"):
+        open_features(file)

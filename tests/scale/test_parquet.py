@@ -143,3 +143,11 @@ def test_rows_of_a_slice_are_named_by_their_row_group(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="got 1 in row 277 of row group 1"):
         features.compute()
     assert features[:700].compute().shape == (700, 64)
+
+
+def test_a_broken_file_is_named(tmp_path):
+    write(tmp_path / "a.parquet", X[:9])
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="expected a whole Parquet file, got .*b.parquet"):
+        read_parquet_embeddings(tmp_path)
