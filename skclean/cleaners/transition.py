@@ -12,7 +12,8 @@ from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.f1_threshold import f1_threshold
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled
-from skclean.decision.transition import fit_supported, fit_transition
+from skclean.decision.transition import fit_transition
+from skclean.decision.transition_support import fit_supported
 from skclean.evidence.fit import log_proba
 
 
@@ -190,9 +191,14 @@ class TransitionCleaner(EvidenceCleaner):
         return on_host(gamma)
 
     def _doubted(self, given):
-        """Share of the labels that the evidence does not predict, if noise was not believed in."""
+        """Share of the labels that may be wrong though noise was not believed in.
+
+        Of few rows, what the evidence does not predict.
+        """
         if self.model_.support > -np.inf:
             return 0.0
+        if np.isfinite(self.model_.doubted):
+            return self.model_.doubted
         labelled = np.flatnonzero(given >= 0)
         proba = self.model_.class_proba(take_rows(self.evidence_.scores, labelled))
         return float(1 - np.mean(to_numpy(own_column(proba, given[labelled]))))

@@ -36,11 +36,11 @@ class LabelAudit:
     worst_classes : list of tuple of (label, float)
         Up to five classes by expected share of wrong labels among the rows given that label.
     informative : bool
-        Whether anything can be said: the evidence predicts the given labels, and the rows are not
-        too few.
+        Whether anything can be said: the evidence predicts the given labels, and is not too weak,
+        or the rows too few, to tell wrong ones from overlapping classes.
     n_doubtful : float
-        Labels that the evidence does not predict, where the rows are too few to tell whether the
-        labels are wrong or the classes overlap; else 0.
+        Labels that may be wrong, where the evidence is too weak to tell whether they are or the
+        classes overlap; else 0. Of few rows, those that it does not predict.
     """
 
     n_labels: int
@@ -57,9 +57,9 @@ class LabelAudit:
         low, high = self.interval
         if self.n_doubtful:
             return (
-                "The rows are too few to tell wrong labels from overlapping classes: up to about "
-                f"{self.n_doubtful:.0f} of these {self.n_labels} labels may be wrong. Verified "
-                "labels, passed as trusted, or more rows would tell."
+                "The evidence is too weak to tell wrong labels from overlapping classes: up to "
+                f"about {self.n_doubtful:.0f} of these {self.n_labels} labels may be wrong. "
+                "Verified labels, passed as trusted, more rows or better features would tell."
             )
         if not self.informative:
             return (
@@ -105,7 +105,7 @@ def audit_labels(
     informative : bool
         Whether the evidence predicts the given labels.
     doubted : float
-        Share of the labels that they do not predict, where nothing tells why. Up to
+        Share of the labels that may be wrong, where nothing tells whether they are. Up to
         `DOUBTED_SHARE` it is passed over.
 
     Returns

@@ -33,11 +33,11 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skclean._array import take_rows, to_numpy
-from skclean._blocks import at_once, put_rows, sum_blocks
+from skclean._array import take_rows
+from skclean._blocks import at_once, put_rows
 from skclean._threads import one_blas_thread
 from skclean._warnings import warn
-from skclean.decision.transition_fit import MIXING_CLASSES, QUADRATIC_CLASSES, TINY, TransitionFit
+from skclean.decision.transition_fit import MIXING_CLASSES, QUADRATIC_CLASSES, TransitionFit
 from skclean.decision.transition_model import POWERS, TransitionModel
 
 #: The fit starts from these shares of the noise of uniformly random labels, and goes on from the
@@ -46,25 +46,14 @@ from skclean.decision.transition_model import POWERS, TransitionModel
 #: `SUPPORT_ROWS` rows it goes on from the first, unless another makes the labels likelier by
 #: `START_GAIN` nats a row: few overlapping rows can be told apart in more ways than one.
 START_NOISE, TRIAL_ROUNDS, START_GAIN = (2 / 3, 0.8, 0.9), 2, 0.1
-#: Up to `SUPPORT_ROWS` rows, M has to make the labels likelier by so many nats a row.
-UNMIXING_GAIN = 0.03
+#: So many rows are few.
+SUPPORT_ROWS = 5000
 #: Fits to powers of probabilities that make the labels equally likely, to so many nats in all and a
 #: row: the noisiest is taken, as probabilities of noisy labels explain those without any noise.
 ALIKE_NATS, ALIKE_ROW_NATS = 2.0, 0.002
 #: The model is fitted to about that many rows, and scores (rows times classes), at most; its starts
 #: are tried on so many rows.
 MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 18, 1 << 24, 1 << 16
-#: Up to that many rows, noise has to make the labels likelier by so many nats in all, where the
-#: classes make up these shares of the variance of the scores, and in between by lines. Groups cut
-#: out of one cloud of Gaussian scores make up less than two thirds, out of a flat one three
-#: quarters. Far above, noise is believed unless it makes the labels clearly less likely: rows at
-#: one place with labels of several classes are what wrong labels look like, and nothing else.
-SUPPORT_ROWS, SUPPORT_SEPARATIONS, SUPPORT_NATS = 5000, (2 / 3, 0.8, 0.9), (4.0, 0.0, -4.0)
-#: What it takes, in nats a class, by probabilities that predict fewer than half of the labels, once
-#: so many times as much is taken off as the likelihood loses with each row left out of T.
-CLASS_NATS, OPTIMISM = 2.0, 3.0
-#: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
-SUPPORT_CLASS_ROWS = 5
 
 
 def fit_transition(
@@ -127,125 +116,10 @@ def fit_transition(
         If `max_iter` rounds were not enough.
     """
     options = {"log_proba": log_proba, "unmix": unmix, "max_iter": max_iter, "tol": tol}
-    return _settled(*_fit_rows(scores, given, trusted, transition=transition, **options))
+    return with_warning(*fit_rows(scores, given, trusted, transition=transition, **options))
 
 
-def fit_supported(
-    scores: Any,
-    given: np.ndarray,
-    trusted: np.ndarray | None = None,
-    *,
-    temperature: float,
-    informative: bool = True,
-    log_proba: bool = False,
-    max_iter: int = 30,
-    tol: float = 1e-4,
-) -> tuple[TransitionModel, Any]:
-    """`fit_transition`, or a simpler model where few rows do not bear it out.
-
-    Up to `SUPPORT_ROWS` rows, noise is believed only if it makes the labels likelier than a T with
-    less than one error does, by `needed_support`. Likewise the calibration of the scores, beside
-    one temperature. Without that, a few overlapping rows pass for wrong labels. Fewer than
-    `SUPPORT_CLASS_ROWS` rows a class bear out nothing.
-
-    What bears it out is the likelihood without M, which would lend T itself support. Of a
-    classifier's probabilities, any power may bear it out beside clean labels. Where they predict
-    fewer than half of the given labels, T could be but the classifier's confusion matrix: noise
-    then takes `CLASS_NATS` nats a class, and a T that fits single rows counts against it.
-
-    Parameters
-    ----------
-    scores, given, trusted, log_proba, max_iter, tol
-        As in `fit_transition`.
-    temperature : float
-        Factor of the scores in the simplest model.
-    informative : bool
-        False takes that model at once: scores that do not predict the labels say nothing of noise.
-
-    Returns
-    -------
-    model, gamma
-        As of `fit_transition`; ``n_iter`` of the simplest model is 0.
-    """
-    limits: dict[str, Any] = {"log_proba": log_proba, "max_iter": max_iter, "tol": tol}
-    n, n_classes = scores.shape
-    if n > SUPPORT_ROWS and informative:
-        return fit_transition(scores, given, trusted, **limits)
-    rate, eye = 1 / (n + 2), np.eye(n_classes)
-    clean = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
-    plain = _plain(scores, given, trusted, clean, temperature)
-    if not informative or n < SUPPORT_CLASS_ROWS * n_classes:
-        return plain, plain.posterior(scores, given)
-    simpler = _fit_rows(scores, given, trusted, transition=clean, **limits)
-    host = to_numpy(scores).astype(np.float64)
-    apart = separation(host)
-    needed = needed_support(apart)
-    if log_proba:
-        apart, optimism = 1.0, 0.0
-        if np.mean(host.argmax(axis=1) == given) <= 0.5:
-            needed, optimism = CLASS_NATS * n_classes, OPTIMISM
-        beside = {"rivals": simpler[0].by_power, "needed": needed, "optimism": optimism}
-        found = _fit_rows(scores, given, trusted, **beside, **limits)
-    else:
-        found = _fit_rows(scores, given, trusted, unmix=False, **limits)
-        found[0].support = n * (found[0].log_likelihood - simpler[0].log_likelihood)
-        unmixed = _fit_rows(scores, given, trusted, unmix=True, **limits)
-        if unmixed[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN:
-            unmixed[0].support = found[0].support
-            found = unmixed
-    if found[0].support < needed:
-        found = simpler
-        found[0].support = -np.inf
-    # Probabilities of noisy labels explain these as they are, as well as any noise does.
-    least = -_alike(n) if log_proba and found is not simpler else needed
-    if n * (found[0].log_likelihood - plain.log_likelihood) < least:
-        found = plain, plain.posterior(scores, given)
-    found[0].needed, found[0].separation = needed, apart
-    return _settled(*found)
-
-
-def _plain(scores, given, trusted, transition, temperature):
-    """The model of one temperature and a T, with its likelihood."""
-    n, n_classes = scores.shape
-    plain = TransitionModel(
-        transition=transition,
-        center=np.zeros(n_classes),
-        scale=1.0,
-        square_center=np.zeros((n_classes, 1)),
-        square_scale=1.0,
-        linear=np.full((1, n_classes), temperature),
-        curve=np.zeros(n_classes),
-        bias=np.zeros(n_classes),
-        converged=True,
-        support=-np.inf,
-    )
-
-    def likelihood(scores, given, sure):
-        factor = np.where(sure[:, None], np.eye(n_classes)[given], transition.T[given])
-        proba = to_numpy(plain.class_proba(scores))
-        return (float(np.sum(np.log(np.sum(proba * factor, axis=1) + TINY))),)
-
-    sure = np.zeros(n, bool) if trusted is None else trusted
-    plain.log_likelihood = sum_blocks(likelihood, scores, given, sure)[0] / n
-    return plain
-
-
-def needed_support(separation: float) -> float:
-    """Nats by which noise must make few labels likelier to be believed; see `separation`."""
-    return float(np.interp(separation, SUPPORT_SEPARATIONS, SUPPORT_NATS))
-
-
-def separation(scores: np.ndarray) -> float:
-    """Share of the variance of scores (n, C) that lies between the groups of greatest score."""
-    best, centre = scores.argmax(axis=1), scores.mean(axis=0)
-    between = 0.0
-    for k in np.unique(best):
-        group = scores[best == k]
-        between += len(group) * float(np.sum((group.mean(axis=0) - centre) ** 2))
-    return between / max(float(np.sum((scores - centre) ** 2)), TINY)
-
-
-def _settled(model, gamma):
+def with_warning(model, gamma):
     """Both, with a warning if the likelihood of the model has not settled."""
     if not model.converged:
         warn(
@@ -256,7 +130,7 @@ def _settled(model, gamma):
     return model, gamma
 
 
-def _fit_rows(scores, given, trusted, **options):
+def fit_rows(scores, given, trusted, **options):
     """Model and posteriors (n, C) of all rows, from a fit to `MAX_ROWS` rows at most."""
     rows = rows_of_fit(given, trusted, min(MAX_ROWS, MAX_SCORES // scores.shape[1]))
     every = len(rows) == len(given)
@@ -304,14 +178,14 @@ def _fit(
             lost = optimism * (plainly - model.log_likelihood)
             model.support = n * (plainly - lost - rivals[POWERS.index(model.power)])
     believed = [f for f in found if f[0].support >= needed] or found
-    least = max(model.log_likelihood for model, *_ in believed) - _alike(n) / n
+    least = max(model.log_likelihood for model, *_ in believed) - alike_nats(n) / n
     believed = [f for f in believed if f[0].log_likelihood >= least]
     model, _, gamma = min(believed, key=lambda f: np.trace(f[0].transition))
     model.by_power = tuple(by_power)
     return model, gamma
 
 
-def _alike(n):
+def alike_nats(n):
     """Nats between likelihoods of n labels that do not decide between powers of probabilities."""
     return ALIKE_NATS + ALIKE_ROW_NATS * min(n, SUPPORT_ROWS)
 

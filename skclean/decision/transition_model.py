@@ -45,9 +45,11 @@ class TransitionModel:
         The log-likelihood after each round.
     support : float
         What noise adds to the log-likelihood of all labels, in nats, where few rows were fitted;
-        -inf where that was too little to believe in it.
+        -inf where that was too little to believe in it, of any number of rows.
     needed : float
         How many nats it takes to believe in it.
+    doubted : float
+        Share of wrong labels that was not believed, of many rows.
     separation : float
         Share of the variance of the scores between the predicted classes, likewise.
     power : float or None
@@ -71,6 +73,7 @@ class TransitionModel:
     trace: list = field(default_factory=list)
     support: float = np.inf
     needed: float = 0.0
+    doubted: float = np.nan
     separation: float = 1.0
     power: float | None = None
     by_power: tuple[float, ...] = ()

@@ -20,7 +20,7 @@ _SHARES = np.array(["<.01", *(f".{i:02d}" for i in range(1, 100)), ">.99", "unkn
 def is_evidence(model: Any) -> bool:
     """Whether a fitted cleaner, or Pipeline with one, could tell right labels from wrong ones.
 
-    False where the evidence does not predict the labels, or the rows are too few.
+    False where the evidence does not predict the labels, or is too weak to tell.
     """
     judges = [part for part in parts(model) if hasattr(part, "audit")]
     if not judges:

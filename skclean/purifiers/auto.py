@@ -271,7 +271,7 @@ class AutoPurifier(BaseCleaner):
             least = f"{100 * self.min_gain:g} %"
             return f"The labels are left alone: fewer than {least} would be mended."
         if self._doubtful:
-            return "The labels are left alone: so few rows may as well be without wrong labels."
+            return "The labels are left alone: the evidence is too weak to tell which are wrong."
         return f"About {100 * self.expected_gain_:.1f} % of the labels are mended."
 
     def _leave_alone(self, samples: Any) -> Any:
@@ -329,7 +329,7 @@ def _log_likelihood(purifier):
 
 
 def _doubtful(purifier, samples):
-    """Whether the rows of the fit are too few to tell wrong labels from overlapping classes."""
+    """Whether the evidence is too weak to tell wrong labels from overlapping classes."""
     support, needed, separation = getattr(purifier, "_support", (np.inf, 0.0, 1.0))
     trusted = np.zeros(len(samples), bool) if samples.trusted is None else samples.trusted
     of_class = np.bincount(samples.given[trusted], minlength=len(samples.classes))

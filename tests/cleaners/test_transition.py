@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.special import softmax
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -366,3 +367,15 @@ def test_few_rows_of_overlapping_classes_do_not_look_clean():
     assert cleaner.informative_ and not audit.informative and not audit.looks_clean
     assert np.sum(noisy != truth) < audit.interval[1] == audit.n_doubtful
     assert "too few" in str(audit)
+
+
+def test_the_audit_of_weak_evidence_says_what_may_be_wrong():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((6000, 4))
+    proba = softmax(rng.choice([0.4, 1.2], 6000)[:, None] * X, axis=1)
+    given = (proba.cumsum(axis=1) > rng.random((6000, 1))).argmax(axis=1)
+    cleaner = TransitionCleaner(estimator=LeaveOneOutRidge("linear")).fit(X, given)
+    np.testing.assert_array_equal(cleaner.transduction_, given)
+    audit = cleaner.audit()
+    assert 600 < audit.n_doubtful < 1800 and not audit.looks_clean
+    assert "too weak to tell" in str(audit) and f"up to about {audit.n_doubtful:.0f}" in str(audit)

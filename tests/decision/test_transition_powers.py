@@ -15,10 +15,11 @@ from skclean import GMMCleaner, LabelledSamples, RankingCleaner, TransitionClean
 from skclean._array import array_namespace
 from skclean.datasets import make_pair_noise, make_symmetric_noise
 from skclean.decision import transition_prior
-from skclean.decision.transition import fit_supported, fit_transition
+from skclean.decision.transition import fit_transition
 from skclean.decision.transition_fit import TransitionFit, _unmixing
 from skclean.decision.transition_model import POWERS, raised
 from skclean.decision.transition_prior import TransitionPrior
+from skclean.decision.transition_support import fit_supported
 
 CLASSIFIERS = {
     "logistic": LogisticRegression(max_iter=100),

@@ -1,15 +1,15 @@
-"""When few rows bear out noise, and from which start it is found."""
+"""When the labels bear out noise, and from which start it is found."""
 
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from skclean.decision import transition
-from skclean.decision.transition import (
+from skclean.decision import transition, transition_support
+from skclean.decision.transition import fit_transition
+from skclean.decision.transition_support import (
     SUPPORT_NATS,
     SUPPORT_SEPARATIONS,
     fit_supported,
-    fit_transition,
     needed_support,
     separation,
 )
@@ -53,11 +53,52 @@ def test_the_further_classes_stand_apart_the_less_support_noise_needs():
 
 def test_many_rows_are_believed_as_they_are(monkeypatch):
     scores, given, _ = overlapping(400, 0.5, 0, rate=0.2)
-    monkeypatch.setattr(transition, "SUPPORT_ROWS", 399)
+    for module in (transition, transition_support):
+        monkeypatch.setattr(module, "SUPPORT_ROWS", 399)
     model, gamma = fit_supported(scores, given, temperature=1.0)
     expected, same = fit_transition(scores, given)
     np.testing.assert_array_equal(gamma, same)
     np.testing.assert_array_equal(model.transition, expected.transition)
+
+
+def ambiguous(factors=(0.4, 1.2), rate=0.0, n=6000):
+    """Scores of rows, some more ambiguous than the model can say, and their labels."""
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((n, 4))
+    proba = softmax(rng.choice(factors, n)[:, None] * scores, axis=1)
+    truth = (proba.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    return scores, np.where(rng.random(n) < rate, (truth + 1) % 4, truth), truth
+
+
+def test_noise_that_many_weak_rows_hardly_bear_out_is_not_believed():
+    scores, given, _ = ambiguous()
+    _, gamma = fit_transition(scores, given)
+    assert np.mean(gamma.argmax(axis=1) != given) > 0.01
+    model, gamma = fit_supported(scores, given, temperature=1.0)
+    np.testing.assert_array_equal(gamma.argmax(axis=1), given)
+    assert model.support == -np.inf and model.doubted > 0.1
+    # Trusted rows bear it out by themselves.
+    trusted = np.arange(6000) < 40
+    model, gamma = fit_supported(scores, given, trusted, temperature=1.0)
+    np.testing.assert_array_equal(gamma, fit_transition(scores, given, trusted)[1])
+    assert model.support == np.inf
+
+
+def test_noise_that_many_weak_rows_bear_out_is_believed():
+    scores, given, truth = ambiguous(factors=(3.0, 4.0), rate=0.3)
+    assert separation(scores) < SUPPORT_SEPARATIONS[0]
+    model, gamma = fit_supported(scores, given, temperature=1.0)
+    np.testing.assert_array_equal(gamma, fit_transition(scores, given)[1])
+    assert model.support == np.inf
+    assert np.mean(gamma.argmax(axis=1) == truth) > np.mean(given == truth) + 0.02
+
+
+def test_probabilities_that_predict_few_labels_need_as_much():
+    scores, given, _ = ambiguous()
+    log_proba = log_softmax(0.8 * scores, axis=1)
+    assert np.mean(scores.argmax(axis=1) == given) < 0.5
+    _, gamma = fit_supported(log_proba, given, temperature=1.0, log_proba=True)
+    np.testing.assert_array_equal(gamma.argmax(axis=1), given)
 
 
 @pytest.mark.parametrize("few", [True, False])
@@ -106,5 +147,5 @@ def test_few_rows_are_unmixed_where_that_makes_them_likelier(monkeypatch):
         return np.mean(gamma.argmax(axis=1) == truth)
 
     unmixed = accuracy()
-    monkeypatch.setattr(transition, "UNMIXING_GAIN", 99)
+    monkeypatch.setattr(transition_support, "UNMIXING_GAIN", 99)
     assert unmixed > max(0.9, accuracy() + 0.02)

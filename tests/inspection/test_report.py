@@ -160,7 +160,7 @@ def test_a_cleaner_that_cannot_tell_says_so(tmp_path, few):
     samples = cleaner.fit_transform(features, np.where(np.arange(len(given)) < 3, -1, given))
     assert cleaner.left_alone_ and not cleaner.audit().informative
     page = report(tmp_path, samples, cleaner=cleaner)
-    said = "The rows are too few" if few else "The evidence does not predict"
+    said = "The evidence is too weak" if few else "The evidence does not predict"
     assert f"Cannot tell. {said}" in page.text and "was left as it was given" not in page.text
     for number in (
         "look clean",

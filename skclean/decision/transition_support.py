@@ -1,0 +1,178 @@
+"""Whether noise is believed in: whether it makes the given labels likelier by enough."""
+
+from typing import Any
+
+import numpy as np
+
+from skclean._array import to_numpy
+from skclean._blocks import few_rows, own_column, sum_blocks
+from skclean.decision.transition import (
+    SUPPORT_ROWS,
+    alike_nats,
+    fit_rows,
+    fit_transition,
+    rows_of_fit,
+    with_warning,
+)
+from skclean.decision.transition_fit import QUADRATIC_CLASSES, TINY
+from skclean.decision.transition_model import TransitionModel
+
+#: Up to `SUPPORT_ROWS` rows, M has to make the labels likelier by so many nats a row.
+UNMIXING_GAIN = 0.03
+#: Up to `SUPPORT_ROWS` rows, noise has to make the labels likelier by so many nats in all, where
+#: classes make up these shares of the variance of the scores, and in between by lines. Groups cut
+#: out of one cloud of Gaussian scores make up less than two thirds, out of a flat one three
+#: quarters. Far above, noise is believed unless it makes the labels clearly less likely: rows at
+#: one place with labels of several classes are what wrong labels look like, and nothing else.
+SUPPORT_SEPARATIONS, SUPPORT_NATS = (2 / 3, 0.8, 0.9), (4.0, 0.0, -4.0)
+#: What it takes, in nats a class, by probabilities that predict fewer than half of the labels, once
+#: so many times as much is taken off as the likelihood loses with each row left out of T.
+CLASS_NATS, OPTIMISM = 2.0, 3.0
+#: Of more rows, noise has to make the labels likelier by the first share of what weak scores tell
+#: of them, or by the second for each label that is wrong. Clean labels of weak scores deviate from
+#: the model by less. Where fewer labels are wrong than the third share, no harm is done.
+MISFIT, MISFIT_NOISE, LITTLE_NOISE = 0.007, 0.1, 0.02
+#: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
+SUPPORT_CLASS_ROWS = 5
+
+
+def fit_supported(
+    scores: Any,
+    given: np.ndarray,
+    trusted: np.ndarray | None = None,
+    *,
+    temperature: float,
+    informative: bool = True,
+    log_proba: bool = False,
+    max_iter: int = 30,
+    tol: float = 1e-4,
+) -> tuple[TransitionModel, Any]:
+    """`fit_transition`, or a simpler model where the labels do not bear it out.
+
+    Up to `SUPPORT_ROWS` rows, noise is believed only if it makes the labels likelier than a T with
+    less than one error does, by `needed_support`. Likewise the calibration of the scores, beside
+    one temperature. Without that, a few overlapping rows pass for wrong labels. Fewer than
+    `SUPPORT_CLASS_ROWS` rows a class bear out nothing.
+
+    What bears it out is the likelihood without M, which would lend T itself support. Of a
+    classifier's probabilities, any power may bear it out beside clean labels. Where they predict
+    fewer than half of the given labels, T could be but the classifier's confusion matrix: noise
+    then takes `CLASS_NATS` nats a class, and a T that fits single rows counts against it.
+
+    Of more rows, all is believed but noise that weak scores of up to `QUADRATIC_CLASSES` classes
+    hardly bear out (see `MISFIT`), where no row is trusted. Scores are weak whose classes overlap
+    as in one cloud, and probabilities that predict fewer than half of the labels.
+
+    Parameters
+    ----------
+    scores, given, trusted, log_proba, max_iter, tol
+        As in `fit_transition`.
+    temperature : float
+        Factor of the scores in the simplest model.
+    informative : bool
+        False takes that model at once: scores that do not predict the labels say nothing of noise.
+
+    Returns
+    -------
+    model, gamma
+        As of `fit_transition`; ``n_iter`` of the simplest model is 0.
+    """
+    limits: dict[str, Any] = {"log_proba": log_proba, "max_iter": max_iter, "tol": tol}
+    n, n_classes = scores.shape
+    rate, eye = 1 / (n + 2), np.eye(n_classes)
+    clean = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
+    if n > SUPPORT_ROWS and informative:
+        found = fit_transition(scores, given, trusted, **limits)
+        sure = trusted is not None and trusted.any()
+        return found if sure else _weighed(*found, scores, given, clean, limits)
+    plain = _plain(scores, given, trusted, clean, temperature)
+    if not informative or n < SUPPORT_CLASS_ROWS * n_classes:
+        return plain, plain.posterior(scores, given)
+    simpler = fit_rows(scores, given, trusted, transition=clean, **limits)
+    host = to_numpy(scores).astype(np.float64)
+    apart = separation(host)
+    needed = needed_support(apart)
+    if log_proba:
+        apart, optimism = 1.0, 0.0
+        if np.mean(host.argmax(axis=1) == given) <= 0.5:
+            needed, optimism = CLASS_NATS * n_classes, OPTIMISM
+        beside = {"rivals": simpler[0].by_power, "needed": needed, "optimism": optimism}
+        found = fit_rows(scores, given, trusted, **beside, **limits)
+    else:
+        found = fit_rows(scores, given, trusted, unmix=False, **limits)
+        found[0].support = n * (found[0].log_likelihood - simpler[0].log_likelihood)
+        unmixed = fit_rows(scores, given, trusted, unmix=True, **limits)
+        if unmixed[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN:
+            unmixed[0].support = found[0].support
+            found = unmixed
+    if found[0].support < needed:
+        found = simpler
+        found[0].support = -np.inf
+    # Probabilities of noisy labels explain these as they are, as well as any noise does.
+    least = -alike_nats(n) if log_proba and found is not simpler else needed
+    if n * (found[0].log_likelihood - plain.log_likelihood) < least:
+        found = plain, plain.posterior(scores, given)
+    found[0].needed, found[0].separation = needed, apart
+    return with_warning(*found)
+
+
+def _weighed(model, gamma, scores, given, clean, limits):
+    """The fit to many rows, or that of clean labels if noise hardly makes these likelier."""
+    noise = float(1 - np.mean(to_numpy(own_column(gamma, given)), dtype=np.float64))
+    rows = rows_of_fit(given, None, SUPPORT_ROWS)
+    few = to_numpy(few_rows(scores, rows)).astype(np.float64)
+    if limits["log_proba"]:
+        weak = np.mean(few.argmax(axis=1) == given[rows]) <= 0.5
+    else:
+        weak = separation(few) < SUPPORT_SEPARATIONS[0]
+    if not weak or noise < LITTLE_NOISE or few.shape[1] > QUADRATIC_CLASSES:
+        return model, gamma
+    share = np.bincount(given) / len(given)
+    told = model.log_likelihood - float(np.sum(share * np.log(np.maximum(share, TINY))))
+    simpler, theirs = fit_rows(scores, given, None, transition=clean, **limits)
+    gain = model.log_likelihood - simpler.log_likelihood
+    if gain >= min(MISFIT, MISFIT_NOISE * noise) * told:
+        return model, gamma
+    simpler.support, simpler.doubted = -np.inf, noise
+    return with_warning(simpler, theirs)
+
+
+def needed_support(separation: float) -> float:
+    """Nats by which noise must make few labels likelier to be believed; see `separation`."""
+    return float(np.interp(separation, SUPPORT_SEPARATIONS, SUPPORT_NATS))
+
+
+def separation(scores: np.ndarray) -> float:
+    """Share of the variance of scores (n, C) that lies between the groups of greatest score."""
+    best, centre = scores.argmax(axis=1), scores.mean(axis=0)
+    between = 0.0
+    for k in np.unique(best):
+        group = scores[best == k]
+        between += len(group) * float(np.sum((group.mean(axis=0) - centre) ** 2))
+    return between / max(float(np.sum((scores - centre) ** 2)), TINY)
+
+
+def _plain(scores, given, trusted, transition, temperature):
+    """The model of one temperature and a T, with its likelihood."""
+    n, n_classes = scores.shape
+    plain = TransitionModel(
+        transition=transition,
+        center=np.zeros(n_classes),
+        scale=1.0,
+        square_center=np.zeros((n_classes, 1)),
+        square_scale=1.0,
+        linear=np.full((1, n_classes), temperature),
+        curve=np.zeros(n_classes),
+        bias=np.zeros(n_classes),
+        converged=True,
+        support=-np.inf,
+    )
+
+    def likelihood(scores, given, sure):
+        factor = np.where(sure[:, None], np.eye(n_classes)[given], transition.T[given])
+        proba = to_numpy(plain.class_proba(scores))
+        return (float(np.sum(np.log(np.sum(proba * factor, axis=1) + TINY))),)
+
+    sure = np.zeros(n, bool) if trusted is None else trusted
+    plain.log_likelihood = sum_blocks(likelihood, scores, given, sure)[0] / n
+    return plain
