@@ -366,7 +366,7 @@ def test_few_rows_of_overlapping_classes_do_not_look_clean():
     audit = cleaner.audit()
     assert cleaner.informative_ and not audit.informative and not audit.looks_clean
     assert np.sum(noisy != truth) < audit.interval[1] == audit.n_doubtful
-    assert "too few" in str(audit)
+    assert "too weak" in str(audit)
 
 
 def test_the_audit_of_weak_evidence_says_what_may_be_wrong():
