@@ -71,7 +71,10 @@ class LabelAudit:
                 f"Your labels look clean: {self.n_flagged} of {self.n_labels} flagged; cleaning is "
                 "not worth it."
             )
-        worst = ", ".join(f"{label} {100 * share:.0f} %" for label, share in self.worst_classes)
+        worst = ", ".join(
+            f"{' '.join(str(label).split())} {100 * share:.0f} %"
+            for label, share in self.worst_classes
+        )
         return (
             f"About {self.n_wrong:.0f} of {self.n_labels} labels are wrong "
             f"({100 * self.n_wrong / self.n_labels:.1f} %, between {low:.0f} and {high:.0f}); "

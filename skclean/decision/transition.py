@@ -132,12 +132,25 @@ def with_warning(model, gamma):
 
 def fit_rows(scores, given, trusted, **options):
     """Model and posteriors (n, C) of all rows, from a fit to `MAX_ROWS` rows at most."""
+    model, rows, gamma = fit_some(scores, given, trusted, **options)
+    return model, all_posteriors(model, rows, gamma, scores, given)
+
+
+def fit_some(scores, given, trusted, **options):
+    """Model, the positions of the rows of the fit, `MAX_ROWS` at most, and their posteriors."""
     rows = rows_of_fit(given, trusted, min(MAX_ROWS, MAX_SCORES // scores.shape[1]))
     every = len(rows) == len(given)
     sure = None if trusted is None else trusted[rows]
     fit = partial(_fit, given=given[rows], trusted=sure, **options)
     model, gamma = at_once(fit, scores if every else take_rows(scores, rows))
-    return model, gamma if every else put_rows(model.posterior(scores, given), rows, gamma)
+    return model, rows, gamma
+
+
+def all_posteriors(model, rows, gamma, scores, given):
+    """Posteriors (n, C) of all rows, those of the fit as they came out of it."""
+    if len(rows) == len(given):
+        return gamma
+    return put_rows(model.posterior(scores, given), rows, gamma)
 
 
 def _fit(

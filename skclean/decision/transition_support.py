@@ -9,7 +9,9 @@ from skclean._blocks import few_rows, own_column, sum_blocks
 from skclean.decision.transition import (
     SUPPORT_ROWS,
     alike_nats,
+    all_posteriors,
     fit_rows,
+    fit_some,
     fit_transition,
     rows_of_fit,
     with_warning,
@@ -129,12 +131,12 @@ def _weighed(model, gamma, scores, given, clean, limits):
         return model, gamma
     share = np.bincount(given) / len(given)
     told = model.log_likelihood - float(np.sum(share * np.log(np.maximum(share, TINY))))
-    simpler, theirs = fit_rows(scores, given, None, transition=clean, **limits)
+    simpler, *some = fit_some(scores, given, None, transition=clean, **limits)
     gain = model.log_likelihood - simpler.log_likelihood
     if gain >= min(MISFIT, MISFIT_NOISE * noise) * told:
         return model, gamma
     simpler.support, simpler.doubted = -np.inf, noise
-    return with_warning(simpler, theirs)
+    return with_warning(simpler, all_posteriors(simpler, *some, scores, given))
 
 
 def needed_support(separation: float) -> float:

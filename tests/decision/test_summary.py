@@ -83,3 +83,9 @@ def test_clean_labels_look_clean():
         np.ones(9), np.zeros(9, bool), np.zeros(9, int), np.array([0])
     ).interval
     assert low == 0 and 0 < high < 1
+
+
+def test_a_line_break_in_a_label_breaks_no_line():
+    classes = np.array(["a\nb", "c"])
+    audit = audit_labels(np.array([0.2, 0.9]), np.array([True, False]), np.array([0, 1]), classes)
+    assert str(audit).splitlines()[-1] == "Worst given labels: a b 80 %, c 10 %."
