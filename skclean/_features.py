@@ -59,8 +59,8 @@ def check_kind(features: Any, name: str) -> None:
         )
     if is_dask(features) and isinstance(features._meta, np.ma.MaskedArray):
         raise ValueError(
-            f"{name}: expected features without masked values, got a dask array of masked ones; do "
-            "fill them: dask.array.ma.filled."
+            f"{name}: expected features without masked values, got a dask array of masked ones, "
+            "which tells only when computed whether there are any; do call dask.array.ma.filled."
         )
     if np.ma.is_masked(features):
         row = int(np.argwhere(np.ma.getmaskarray(features))[0, 0])
@@ -90,10 +90,29 @@ def _times(features):
     """The columns of dates or times for a message, which NumPy would read as so many ticks."""
     kinds = getattr(features, "dtypes", None)
     if hasattr(features, "columns") and kinds is not None:
-        columns = [c for c, kind in zip(features.columns, kinds) if _of_time(kind)]
+        held = hasattr(features, "iloc") and not hasattr(features, "to_dask_array")
+        columns = [
+            column
+            for place, (column, kind) in enumerate(zip(features.columns, kinds))
+            if _of_time(kind) or (held and _holds_times(kind, features.iloc[:, place]))
+        ]
         return f"columns {short(columns)}" if columns else None
-    kind = getattr(features, "dtype", None)
-    return f"an array of {kind}" if _of_time(kind) else None
+    if not hasattr(features, "dtype"):
+        try:
+            features = np.asarray(features)
+        except (TypeError, ValueError):
+            # What makes no array is refused for that.
+            return None
+    kind = features.dtype
+    found = _of_time(kind) or (is_numpy(features) and _holds_times(kind, features))
+    return f"an array of {kind}" if found else None
+
+
+def _holds_times(kind, cells):
+    """Whether there are NumPy's dates or times among objects."""
+    if not isinstance(kind, np.dtype) or not kind.hasobject:
+        return False
+    return any(isinstance(v, (np.datetime64, np.timedelta64)) for v in np.asarray(cells).flat)
 
 
 def _of_time(kind):

@@ -8,7 +8,7 @@ import numpy as np
 from skclean._array import is_dask, to_numpy
 from skclean._blocks import few_rows, in_chunks, map_rows, on_host
 from skclean._features import check_kind
-from skclean._labels import check_classes, encode_labels, short, shown
+from skclean._labels import check_classes, encode_labels, is_missing_label, short, shown
 
 #: What has one entry a row.
 ROW_FIELDS = (
@@ -34,6 +34,8 @@ KEPT, CORRECTED, UNKNOWN, TRUSTED, PREDICTED = range(len(STATUSES))
 
 #: Largest distance from 1 of the sum of a row of probabilities that stays as it is.
 SUM_TOLERANCE = 1e-3
+#: The same of a row of rounded ones, which is divided by its sum.
+ROUNDED_TOLERANCE = 0.05
 
 _NAME = "LabelledSamples"
 
@@ -50,7 +52,7 @@ def open_labels(
     elif proba is not None:
         names = _column_names(proba)
         named = names is not None and not _are_places(names)
-        classes = np.unique([*proba.columns] if named else np.arange(np.shape(proba)[-1]))
+        classes = _named_classes(names) if named else np.arange(np.shape(proba)[-1])
     elif labels is not None:
         raise ValueError(
             f"{_NAME}: expected y or classes beside labels, got neither; do pass classes."
@@ -162,10 +164,13 @@ def _in_order(proba, classes):
     names = _column_names(proba)
     if names is None or classes is None:
         return proba
-    # A file has the names of columns as text.
-    wanted = [str(k) for k in classes.tolist()]
-    if sorted(names) == sorted(wanted):
-        return to_numpy(proba)[:, [names.index(k) for k in wanted]]
+    wanted = classes.tolist()
+    # By value, where 1 is 1.0 and True; else by text, as a file has the names of columns.
+    for key in (lambda name: name, str):
+        places = {key(name): place for place, name in enumerate(names)}
+        found = [places.get(key(k)) for k in wanted]
+        if len(places) == len(names) == len(wanted) and None not in found:
+            return to_numpy(proba)[:, found]
     if not _are_places(names):
         raise ValueError(
             f"{_NAME}: expected the columns of proba to be named after the {len(wanted)} classes "
@@ -176,25 +181,41 @@ def _in_order(proba, classes):
 
 
 def _column_names(proba):
-    """The names of the columns of a DataFrame as text, or None."""
-    names = getattr(proba, "columns", None)
-    return None if names is None or is_dask(proba) else [str(name) for name in names]
+    """The names of the columns of a DataFrame, or None."""
+    names = None if is_dask(proba) else getattr(proba, "columns", None)
+    # Those of a table of Arrow are its data.
+    if names is None or not (hasattr(proba, "iloc") or all(isinstance(k, str) for k in names)):
+        return None
+    return list(names)
 
 
 def _are_places(names):
-    return names == [str(j) for j in range(len(names))]
+    return [str(name) for name in names] == [str(j) for j in range(len(names))]
 
 
-def check_proba(proba: Any, n: int, n_classes: int, name: str) -> np.ndarray:
+def _named_classes(names):
+    odd = any(isinstance(name, tuple) or is_missing_label(name) for name in names)
+    if odd or len(set(names)) < len(names):
+        raise ValueError(
+            f"{_NAME}: expected columns of proba named after one class each, got {short(names)}; "
+            "do rename them, or pass classes and an array with the columns in their order."
+        )
+    return np.unique(names)
+
+
+def check_proba(
+    proba: Any, n: int, n_classes: int, name: str, *, rounded: bool = True
+) -> np.ndarray:
     """Class probabilities (n, C) as floats on the host, or on dask; ValueError otherwise.
 
     Rows that sum to 1 within `SUM_TOLERANCE` stay as they are. Where others do not, all are divided
-    by their sums if probabilities rounded to two, three or four digits can sum to these.
+    by their sums if `rounded`, these are 1 within `ROUNDED_TOLERANCE`, and probabilities rounded to
+    two, three or four digits can sum to these.
     """
-    return _open_proba(proba, n, n_classes, name)[0]
+    return _open_proba(proba, n, n_classes, name, rounded)[0]
 
 
-def _open_proba(proba, n, n_classes, name):
+def _open_proba(proba, n, n_classes, name, rounded=True):
     """What `check_proba` gives, and the class (n,) of greatest probability."""
     if is_dask(proba):
         check_kind(proba, name)
@@ -212,10 +233,13 @@ def _open_proba(proba, n, n_classes, name):
         raise ValueError(f"{name}: expected classes beside proba, got none; do pass some.")
     good, best = map_rows(_is_distribution, proba)
     if not good.all():
-        scaled = _unrounded(proba)
-        if scaled is not None:
-            return scaled, best
-        row = int(np.argmin(good))
+        explained = good
+        for digits in (2, 3, 4) if rounded else ():
+            found = map_rows(partial(_is_rounded, digits=digits), proba)
+            if found.all():
+                return map_rows(lambda rows: rows / rows.sum(axis=1, keepdims=True), proba), best
+            explained = explained | found
+        row = int(np.argmin(good if explained.all() else explained))
         found = few_rows(proba, slice(row, row + 1))[0]
         raise ValueError(
             f"{name}: expected rows of proba that are finite, not negative and sum to 1, got "
@@ -224,23 +248,17 @@ def _open_proba(proba, n, n_classes, name):
     return proba, best
 
 
-def _unrounded(proba):
-    """Rows (n, C) divided by their sums, None unless rounding explains what these are.
-
-    Of values rounded to s digits each was within h = 10^-s / 2 of what is there, and not negative:
-    a row can have summed to 1 where sum(max(p - h, 0)) <= 1 <= sum(p + h).
-    """
-    for digits in (2, 3, 4):
-        if map_rows(partial(_is_rounded, digits=digits), proba).all():
-            return map_rows(lambda rows: rows / rows.sum(axis=1, keepdims=True), proba)
-    return None
-
-
 def _is_rounded(proba, digits):
+    """Whether rounding to so many digits explains the sum of each row (n, C).
+
+    Each value was within h = 10^-digits / 2 of what is there, and not negative: a row can have
+    summed to 1 where sum(max(p - h, 0)) <= 1 <= sum(p + h). Of very many classes that is no bound.
+    """
     half = 0.5 * 10.0**-digits
     low, high = np.maximum(proba - half, 0).sum(axis=1), (proba + half).sum(axis=1)
     # NaN makes the comparisons false, so that these also find it.
-    sums = (low <= 1 + 1e-6) & (high >= 1 - 1e-6) & (proba.sum(axis=1) > 0)
+    sums = (low <= 1 + 1e-6) & (high >= 1 - 1e-6)
+    sums &= np.abs(proba.sum(axis=1) - 1) <= ROUNDED_TOLERANCE + 1e-6
     return (
         sums & (np.abs(proba - proba.round(digits)) <= 1e-6).all(axis=1) & (proba >= 0).all(axis=1)
     )

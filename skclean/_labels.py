@@ -227,7 +227,7 @@ def _read_minus_one(labels, missing, classes, name):
 
 def is_missing(values: np.ndarray) -> np.ndarray:
     """Mask of the values that are None, NaN, NaT or pandas.NA."""
-    if values.dtype == object:
+    if values.dtype.kind in "OT":
         return np.fromiter((is_missing_label(v) for v in values), bool, len(values))
     return values != values if values.dtype.kind in "fmM" else np.zeros(len(values), dtype=bool)
 

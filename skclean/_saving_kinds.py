@@ -6,6 +6,7 @@ import pathlib
 import sys
 import types
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -198,11 +199,18 @@ def _make_loss(decoder, entry):
 
 
 def _make_predictor(decoder, entry):
-    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+    from sklearn.ensemble._hist_gradient_boosting.predictor import (
+        PREDICTOR_RECORD_DTYPE,
+        TreePredictor,
+    )
 
-    parts = decoder.values(entry["parts"])
-    _check_nodes(parts[0])
-    return TreePredictor(*parts)
+    nodes, *bitsets = decoder.values(entry["parts"])
+    if nodes.ndim != 1 or nodes.dtype != PREDICTOR_RECORD_DTYPE:
+        raise ValueError("nodes of a boosted tree of another kind")
+    if any(bits.dtype != np.uint32 or bits.shape[1:] != (8,) for bits in bitsets):
+        raise ValueError("categories of a boosted tree of another kind")
+    _check_nodes(nodes)
+    return TreePredictor(nodes, *bitsets)
 
 
 def _check_nodes(nodes):
@@ -214,6 +222,20 @@ def _check_nodes(nodes):
     sound &= (inner["feature_idx"] >= 0) & (inner["is_categorical"] == 0)
     if not len(nodes) or not sound.all():
         raise ValueError("a boosted tree whose nodes do not fit together")
+
+
+def check_boosted(estimator: Any) -> None:
+    """Raise ValueError for boosted trees that are not of as many features or classes as it says."""
+    for predictor in chain.from_iterable(getattr(estimator, "_predictors", ())):
+        nodes = predictor.nodes[predictor.nodes["is_leaf"] == 0]
+        if (nodes["feature_idx"] >= estimator.n_features_in_).any():
+            raise ValueError("a boosted tree of other features")
+    if hasattr(estimator, "estimators_") and hasattr(estimator, "n_trees_per_iteration_"):
+        shape = (estimator.n_estimators_, estimator.n_trees_per_iteration_)
+        trees = estimator.estimators_
+        features = {tree.tree_.n_features for tree in trees.flat}
+        if trees.shape != shape or features != {estimator.n_features_in_}:
+            raise ValueError("boosted trees of another number, or of other features")
 
 
 def _describe_numbers(encoder, x):

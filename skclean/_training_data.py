@@ -176,13 +176,23 @@ def labelled_rows(X: Any, y: Any, missing_label: Any) -> tuple[Any, Any]:
     rows, labels = _present(y, missing_label)
     if len(rows) == len(held):
         return X, y
-    check_consistent_length(X, held)
+    _check_rows(X, held)
     if not len(rows):
         raise ValueError(
             f"PurifiedClassifier: expected rows with a label, got none out of {len(held)}; do "
             "pass their labels, or name what marks a missing one as missing_label."
         )
     return take_any_rows(X, rows), labels
+
+
+def _check_rows(X, y):
+    try:
+        check_consistent_length(X, y)
+    except ValueError as error:
+        raise ValueError(
+            "PurifiedClassifier: expected one label for each row of X, got another number; do pass "
+            f"both for the same rows. {error}"
+        ) from error
 
 
 def _present(y, missing_label):
@@ -207,7 +217,7 @@ def labels_to_score(X: Any, y: Any, classes: np.ndarray, missing_label: Any) -> 
         if missing_label is None:
             strings = classes.dtype.kind in "OU"
             missing_label = "auto" if strings else None if -1 in classes else -1
-        check_consistent_length(X, y)
+        _check_rows(X, y)
         rows, labels = _present(y, missing_label)
     if not len(rows):
         raise ValueError(f"{name}: expected rows with a label to score by, got none; do pass some.")

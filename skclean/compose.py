@@ -40,7 +40,7 @@ from skclean.samples import LabelledSamples
 class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
     """Apply a transformer to the features inside a container; the labels travel along.
 
-    On bare arrays it behaves as the transformer itself; a DataFrame keeps its index.
+    On bare arrays it behaves as the transformer itself.
 
     Parameters
     ----------
@@ -111,10 +111,10 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         else:
             features = self.transformer_.fit(X, y).transform(X)
         self._finish()
-        return self._framed(features, X)
+        return features
 
     def transform(self, X: Any) -> Any:
-        """The container with transformed features, or the transformed array or DataFrame.
+        """The container with transformed features, or the transformed array.
 
         Raises
         ------
@@ -126,12 +126,15 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         if not isinstance(X, LabelledSamples):
             if not self._of_names:
-                return self._framed(self.transformer_.transform(X), X)
+                return self.transformer_.transform(X)
             if not hasattr(X, "iloc"):
                 names = self.feature_names_in_
                 return self.transformer_.transform(named_columns(X, self.transformer_, names, self))
             # The transformer has seen no names; the next step has, and is to see them again.
-            return self._framed(self.transform(LabelledSamples(X)).features, X)
+            found = self.transform(LabelledSamples(X))
+            if found.feature_names is None:
+                return found.features
+            return type(X)(found.features, columns=found.feature_names, index=found.index)
         check_names(self, X.feature_names, reset=False)
         names = getattr(self, "feature_names_in_", None)
         features = self.transformer_.transform(
@@ -149,14 +152,6 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         if input_features is None and self._of_names:
             input_features = self.feature_names_in_
         return names_out(input_features) if signature(names_out).parameters else names_out()
-
-    def _framed(self, features, X):
-        """Transformed features of a DataFrame, as one; sparse matrices and the like as they are."""
-        like = hasattr(X, "iloc") and isinstance(features, np.ndarray) and features.ndim == 2
-        if not like or len(features) != len(X):
-            return features
-        names = self._names_out(features.shape[1])
-        return type(X)(features, columns=names, index=X.index, copy=False)
 
     def _names_out(self, n_features):
         """Names of so many features, None where the transformer, or a step of it, does not tell."""

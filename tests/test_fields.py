@@ -50,8 +50,10 @@ def test_one_column_for_two_classes(proba):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("digits", [2, 3, 4])
-@pytest.mark.parametrize("n_classes", [3, 10, 1000])
+@pytest.mark.parametrize(
+    ("n_classes", "digits"),
+    [(3, 2), (3, 3), (3, 4), (10, 2), (10, 3), (10, 4), (300, 3), (1000, 4)],
+)
 def test_rounded_probabilities_are_made_to_sum_to_one(n_classes, digits, dtype):
     proba = np.random.default_rng(0).dirichlet(np.full(n_classes, 0.3), size=200)
     rounded = proba.round(digits).astype(dtype)
@@ -77,6 +79,50 @@ def test_what_rounding_does_not_explain_is_refused(row):
         LabelledSamples(X, proba=[[0.5, 0.5], row, [0.2, 0.8]])
 
 
-def test_a_transition_matrix_as_it_is_printed():
-    printed = np.full((3, 3), 0.33)
-    assert 0 <= noise_corrected_accuracy([0, 1, 2], [0, 1, 2], printed) <= 1
+@pytest.mark.parametrize(
+    ("n_classes", "values"), [(300, [0.4]), (1000, [0.5, 0.2, 0.1, 0.07, 0.03])]
+)
+def test_what_lacks_much_of_very_many_classes_is_refused(n_classes, values):
+    row = np.zeros((1, n_classes))
+    row[0, : len(values)] = values
+    with pytest.raises(ValueError, match="sum to 1, got"):
+        LabelledSamples(X[:1], proba=row)
+
+
+def test_the_row_that_rounding_does_not_explain_is_named():
+    with pytest.raises(ValueError, match=r"got \[0.5, 0.6, 0.0\] in row 1"):
+        LabelledSamples(X, proba=[[0.33, 0.33, 0.33], [0.5, 0.6, 0], [0.33, 0.33, 0.33]])
+    with pytest.raises(ValueError, match=r"got \[0.33, 0.33, 0.33\] in row 1"):
+        LabelledSamples(X[:2], proba=[[1 / 3] * 3, [0.33] * 3])
+
+
+def test_a_transition_matrix_is_not_rescaled():
+    with pytest.raises(ValueError, match="transition.*sum to 1"):
+        noise_corrected_accuracy([0, 1, 2], [0, 1, 2], np.full((3, 3), 0.33))
+
+
+@pytest.mark.parametrize(
+    ("y", "names"),
+    [
+        ([2.0, 1.0, np.nan], [2, 1]),
+        ([2, 1, 2], [2.0, 1.0]),
+        ([1, 0, 1], [True, False]),
+        ([True, False, True], [1, 0]),
+        ([1.0, 0.0, 1.0], [1, 0]),
+    ],
+)
+def test_names_are_compared_by_value(y, names):
+    swapped = frame_of(PROBA[:, ::-1], names)
+    np.testing.assert_array_equal(LabelledSamples(X, y, proba=swapped).proba, PROBA)
+
+
+@pytest.mark.parametrize("names", [["a", "a"], [np.nan, 1], [("p", "a"), ("p", "b")]])
+def test_what_names_no_class_each_is_refused(names):
+    with pytest.raises(ValueError, match="columns of proba named after one class each"):
+        LabelledSamples(X, proba=frame_of(PROBA, names))
+
+
+def test_a_table_of_arrow_has_its_columns_by_position():
+    table = pytest.importorskip("pyarrow").table({"b": PROBA[:, 0], "a": PROBA[:, 1]})
+    np.testing.assert_array_equal(LabelledSamples(X, Y, proba=table).proba, PROBA)
+    np.testing.assert_array_equal(LabelledSamples(X, proba=table).classes, [0, 1])

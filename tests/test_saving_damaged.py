@@ -9,7 +9,11 @@ import zipfile
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -241,14 +245,50 @@ def test_trees_that_lead_out_of_their_nodes_are_refused(tmp_path):
         load(write(tmp_path / "a", (parts | {name: bytes(changed)}).items()))
 
 
-@pytest.mark.parametrize("field", ["left", "feature_idx", "is_categorical"])
-def test_boosted_trees_that_lead_out_of_their_nodes_are_refused(field, tmp_path):
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("left", 10**6, "nodes do not fit"),
+        ("feature_idx", -1, "nodes do not fit"),
+        ("is_categorical", 1, "nodes do not fit"),
+        ("feature_idx", 4, "of other features"),
+        ("feature_idx", 2**30, "of other features"),
+    ],
+)
+def test_boosted_trees_that_lead_out_of_their_nodes_are_refused(field, value, message, tmp_path):
     boosted = HistGradientBoostingClassifier(max_iter=1).fit(X, Y)
     nodes = boosted._predictors[0][0].nodes
     assert nodes["is_leaf"][0] == 0
-    nodes[field][0] = {"left": len(nodes), "feature_idx": -1, "is_categorical": 1}[field]
-    with pytest.raises(SavedFileError, match="nodes do not fit"):
+    nodes[field][0] = value
+    with pytest.raises(SavedFileError, match=message):
         load(save(boosted, tmp_path / "a"))
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("nodes", lambda nodes: np.stack([nodes] * 2)),
+        ("nodes", lambda nodes: nodes["value"]),
+        ("nodes", lambda nodes: nodes.astype([(k, "<i8") for k in nodes.dtype.names])),
+        ("raw_left_cat_bitsets", lambda bits: bits.astype(np.uint8)),
+        ("binned_left_cat_bitsets", lambda bits: bits[:, :4]),
+    ],
+)
+def test_boosted_trees_of_other_arrays_are_refused(part, change, tmp_path):
+    boosted = HistGradientBoostingClassifier(max_iter=1).fit(X, Y)
+    predictor = boosted._predictors[0][0]
+    setattr(predictor, part, change(getattr(predictor, part)))
+    with pytest.raises(SavedFileError, match="of a boosted tree of another kind"):
+        load(save(boosted, tmp_path / "a"))
+
+
+def test_boosted_trees_of_another_number_or_width_are_refused(tmp_path):
+    boosted = GradientBoostingClassifier(n_estimators=2).fit(X, Y)
+    trees, width = boosted.estimators_, boosted.n_features_in_
+    for estimators, n_features in ((np.repeat(trees, 9, axis=1), width), (trees, width - 1)):
+        boosted.estimators_, boosted.n_features_in_ = estimators, n_features
+        with pytest.raises(SavedFileError, match="boosted trees of another number"):
+            load(save(boosted, tmp_path / "a", overwrite=True))
 
 
 def test_later_formats_are_refused(folder, tmp_path):

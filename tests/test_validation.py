@@ -237,6 +237,28 @@ def test_times_are_no_features(zone, alone):
         assert "got dates or times in an array of datetime64" in message
 
 
+def test_times_among_objects_are_no_features():
+    times = np.arange(len(X)).astype("M8[D]")
+    mixed = np.ones((len(X), 2), dtype=object)
+    mixed[:, 1] = list(times)
+    for message in refused(mixed):
+        assert "got dates or times in an array of object" in message
+    for message in refused([[time] for time in times]):
+        assert "got dates or times in an array of datetime64[D]" in message
+    pd = pytest.importorskip("pandas")
+    for message in refused(pd.DataFrame(mixed, columns=["u", "at"])):
+        assert "got dates or times in columns [at]" in message
+    numbers = pd.DataFrame(np.ones((len(X), 2), dtype=object), columns=["u", "v"])
+    np.testing.assert_array_equal(LabelledSamples(numbers).features, 1)
+
+
+def test_times_in_a_table_of_arrow_are_no_features():
+    pa = pytest.importorskip("pyarrow")
+    times = np.arange(len(X)).astype("M8[s]")
+    for message in refused(pa.table({"at": times})):
+        assert "got dates or times in an array of datetime64" in message
+
+
 def test_missing_values_of_pandas_are_to_be_imputed():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X.copy(), columns=["u", "v"])

@@ -191,14 +191,9 @@ class TransitionCleaner(EvidenceCleaner):
         return on_host(gamma)
 
     def _doubted(self, given):
-        """Share of the labels that may be wrong though noise was not believed in.
-
-        Of few rows, what the evidence does not predict.
-        """
+        """Share of the labels that the evidence does not predict, if noise was not believed in."""
         if self.model_.support > -np.inf:
             return 0.0
-        if np.isfinite(self.model_.doubted):
-            return self.model_.doubted
         labelled = np.flatnonzero(given >= 0)
         proba = self.model_.class_proba(take_rows(self.evidence_.scores, labelled))
         return float(1 - np.mean(to_numpy(own_column(proba, given[labelled]))))

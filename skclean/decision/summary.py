@@ -39,8 +39,8 @@ class LabelAudit:
         Whether anything can be said: the evidence predicts the given labels, and is not too weak,
         or the rows too few, to tell wrong ones from overlapping classes.
     n_doubtful : float
-        Labels that may be wrong, where the evidence is too weak to tell whether they are or the
-        classes overlap; else 0. Of few rows, those that it does not predict.
+        Labels that the evidence does not predict, where it is too weak to tell whether they are
+        wrong or the classes overlap; else 0.
     """
 
     n_labels: int
@@ -108,7 +108,7 @@ def audit_labels(
     informative : bool
         Whether the evidence predicts the given labels.
     doubted : float
-        Share of the labels that may be wrong, where nothing tells whether they are. Up to
+        Share of the labels that it does not predict, where nothing tells why. Up to
         `DOUBTED_SHARE` it is passed over.
 
     Returns

@@ -48,8 +48,6 @@ class TransitionModel:
         -inf where that was too little to believe in it, of any number of rows.
     needed : float
         How many nats it takes to believe in it.
-    doubted : float
-        Share of wrong labels that was not believed, of many rows.
     separation : float
         Share of the variance of the scores between the predicted classes, likewise.
     power : float or None
@@ -73,7 +71,6 @@ class TransitionModel:
     trace: list = field(default_factory=list)
     support: float = np.inf
     needed: float = 0.0
-    doubted: float = np.nan
     separation: float = 1.0
     power: float | None = None
     by_power: tuple[float, ...] = ()

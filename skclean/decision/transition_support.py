@@ -12,7 +12,6 @@ from skclean.decision.transition import (
     all_posteriors,
     fit_rows,
     fit_some,
-    fit_transition,
     rows_of_fit,
     with_warning,
 )
@@ -34,6 +33,8 @@ CLASS_NATS, OPTIMISM = 2.0, 3.0
 #: of them, or by the second for each label that is wrong. Clean labels of weak scores deviate from
 #: the model by less. Where fewer labels are wrong than the third share, no harm is done.
 MISFIT, MISFIT_NOISE, LITTLE_NOISE = 0.007, 0.1, 0.02
+#: So many trusted rows of each class bear noise out by themselves.
+SURE = 3
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
 SUPPORT_CLASS_ROWS = 5
 
@@ -62,8 +63,9 @@ def fit_supported(
     then takes `CLASS_NATS` nats a class, and a T that fits single rows counts against it.
 
     Of more rows, all is believed but noise that weak scores of up to `QUADRATIC_CLASSES` classes
-    hardly bear out (see `MISFIT`), where no row is trusted. Scores are weak whose classes overlap
-    as in one cloud, and probabilities that predict fewer than half of the labels.
+    hardly bear out (see `MISFIT`), unless `SURE` rows of each class are trusted. Scores are weak
+    whose `separation` is that of one cloud, as all of two classes are, and probabilities that
+    predict fewer than half of the labels. Real noise is missed there, too, where it says little.
 
     Parameters
     ----------
@@ -84,9 +86,8 @@ def fit_supported(
     rate, eye = 1 / (n + 2), np.eye(n_classes)
     clean = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
     if n > SUPPORT_ROWS and informative:
-        found = fit_transition(scores, given, trusted, **limits)
-        sure = trusted is not None and trusted.any()
-        return found if sure else _weighed(*found, scores, given, clean, limits)
+        model, gamma = fit_rows(scores, given, trusted, **limits)
+        return with_warning(*_weighed(model, gamma, scores, given, trusted, clean, limits))
     plain = _plain(scores, given, trusted, clean, temperature)
     if not informative or n < SUPPORT_CLASS_ROWS * n_classes:
         return plain, plain.posterior(scores, given)
@@ -118,25 +119,36 @@ def fit_supported(
     return with_warning(*found)
 
 
-def _weighed(model, gamma, scores, given, clean, limits):
+def _weighed(model, gamma, scores, given, trusted, clean, limits):
     """The fit to many rows, or that of clean labels if noise hardly makes these likelier."""
-    noise = float(1 - np.mean(to_numpy(own_column(gamma, given)), dtype=np.float64))
     rows = rows_of_fit(given, None, SUPPORT_ROWS)
     few = to_numpy(few_rows(scores, rows)).astype(np.float64)
+    noise = _noise(gamma, given)
     if limits["log_proba"]:
         weak = np.mean(few.argmax(axis=1) == given[rows]) <= 0.5
     else:
         weak = separation(few) < SUPPORT_SEPARATIONS[0]
     if not weak or noise < LITTLE_NOISE or few.shape[1] > QUADRATIC_CLASSES:
         return model, gamma
+    if trusted is not None and np.bincount(given[trusted], minlength=few.shape[1]).min() >= SURE:
+        return model, gamma
+    simpler, *some = fit_some(scores, given, trusted, transition=clean, **limits)
+    if model.log_likelihood - simpler.log_likelihood >= _least_gain(model, noise, given):
+        return model, gamma
+    simpler.support = -np.inf
+    return simpler, all_posteriors(simpler, *some, scores, given)
+
+
+def _noise(gamma, given):
+    """Share of the labels that are wrong by the posteriors (n, C)."""
+    return float(1 - np.mean(to_numpy(own_column(gamma, given)), dtype=np.float64))
+
+
+def _least_gain(model, noise, given):
+    """Nats a row by which noise has to make labels likelier that weak scores tell something of."""
     share = np.bincount(given) / len(given)
     told = model.log_likelihood - float(np.sum(share * np.log(np.maximum(share, TINY))))
-    simpler, *some = fit_some(scores, given, None, transition=clean, **limits)
-    gain = model.log_likelihood - simpler.log_likelihood
-    if gain >= min(MISFIT, MISFIT_NOISE * noise) * told:
-        return model, gamma
-    simpler.support, simpler.doubted = -np.inf, noise
-    return with_warning(simpler, all_posteriors(simpler, *some, scores, given))
+    return min(MISFIT, MISFIT_NOISE * noise) * told
 
 
 def needed_support(separation: float) -> float:

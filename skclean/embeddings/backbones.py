@@ -91,15 +91,18 @@ class Backbone(nn.Module):
         return features.shape[1]
 
     def _tries_channels_last(self, image_size):
-        """Whether a copy runs so; `Module.to` itself does not with parameters of five axes."""
-        trial: Any = copy.deepcopy(self).eval()
+        """Whether a copy runs so, in training and in evaluation.
+
+        A trial: whatever stops it, also `Module.to` with parameters of five axes, is a no.
+        """
         height, width = _sides(image_size)
-        images = self.mean.expand(1, 3, height, width)
+        images = self.mean.expand(2, 3, height, width)
         try:
-            trial.to(memory_format=torch.channels_last)
+            trial: Any = copy.deepcopy(self).to(memory_format=torch.channels_last)
             with torch.no_grad():
-                trial(images.contiguous(memory_format=torch.channels_last))
-        except RuntimeError:
+                for training in (True, False):
+                    trial.train(training)(images.contiguous(memory_format=torch.channels_last))
+        except Exception:
             return False
         return True
 

@@ -1,12 +1,9 @@
 """The state of a training in one safetensors file, from which it goes on as if never stopped."""
 
 import hashlib
-import inspect
 import json
-import os
 import re
 from dataclasses import dataclass, field
-from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ from torch.optim import Optimizer
 from skclean._array import take_rows, to_numpy
 from skclean._files import replacing
 from skclean._optional import import_optional
+from skclean.embeddings._described import as_python, in_older_words
 
 try:
     import fcntl
@@ -27,13 +25,8 @@ except ImportError:  # Windows has no such locks: two runs are then not kept apa
 FORMAT = 1
 _KEY, _SEAL = "skclean", "sha256"
 _FILE, _LOCK = "checkpoint.safetensors", "lock"
-_PLAIN = str, Number, list, tuple, type(None), np.ndarray, np.generic
-# Where an object lies in memory is another place in another process.
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-# What older checkpoints have: values of NumPy, paths, blanks, and whole numbers as floats.
-_OLDER = re.compile(r"""(?:\bnp\.\w+|\barray|\w*Path)\(([^()"]*?)(?:, dtype=\w+)?\)""")
-_BLANK = re.compile(r"(?<=[\[(,])(?:\\n| )+|(?:\\n| )+(?=[]),])")
-_WHOLE = re.compile(r"""(?<![\w.])(\d+)\.0*(?=[]),}"])""")
+# NumPy's scalars and paths as the oldest checkpoints have them.
+_OLDEST = re.compile(r"""(?:np\.\w+|\w*Path)\(([^()"]*)\)""")
 #: Images that tell one set from another.
 FINGERPRINT_ROWS = 64
 
@@ -132,7 +125,7 @@ def load_checkpoint(path: Any, name: str) -> tuple[dict[str, Tensor], dict[str, 
 
 def _json(values):
     """A document of plain values, and of NumPy's."""
-    return json.dumps(values, default=_plain)
+    return json.dumps(values, default=as_python)
 
 
 def _seal(text, tensors):
@@ -155,23 +148,20 @@ def check_settings(stored: dict[str, Any], settings: dict[str, Any], path: Any, 
         Naming the settings that differ.
     """
     missing = "nothing"
-    stored = json.loads(_OLDER.sub(r"\1", json.dumps(stored)))
+    now, older = _json(settings), _json(in_older_words(settings))
+    stored, now, older = (
+        json.loads(_OLDEST.sub(r"\1", text)) for text in (json.dumps(stored), now, older)
+    )
     differ = [
-        f"{key}={settings.get(key, missing)!r} in place of {stored.get(key, missing)!r}"
-        for key in {**stored, **settings}
-        if _alike(stored.get(key, missing)) != _alike(settings.get(key, missing))
+        f"{key}={now.get(key, missing)!r} in place of {stored.get(key, missing)!r}"
+        for key in {**stored, **now}
+        if stored.get(key, missing) not in (now.get(key, missing), older.get(key, missing))
     ]
     if differ:
         raise ValueError(
             f"{name}: expected the settings of the checkpoint {path}, got {', '.join(differ)}; do "
             "set them as they were, or name another folder."
         )
-
-
-def _alike(setting):
-    """A setting as text in which tuples are as lists, which older checkpoints tell apart."""
-    text = _WHOLE.sub(r"\1", _BLANK.sub("", json.dumps(setting))).replace(",)", ")")
-    return text.translate(str.maketrans("()", "[]"))
 
 
 class Checkpoints:
@@ -204,7 +194,7 @@ class Checkpoints:
         self, folder: Any, settings: dict[str, Any], resume: bool, name: str, writes: bool = True
     ):
         self.path: Any = None if folder is None else Path(folder) / _FILE
-        self.settings = json.loads(_json(settings))
+        self.settings = settings
         self.name = name
         self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, Any] = {}
@@ -291,49 +281,6 @@ class Checkpoints:
         for unfinished in self.path.parent.glob(f".{self.path.name}.*"):
             unfinished.unlink(missing_ok=True)
         save_checkpoint(self.path, tensors, values)
-
-
-def described(part: Any) -> str:
-    """What tells settings apart in any process: a plain value, a path, the parameters of an
-    estimator that are not its defaults, or a name. Tuples are as lists, 2.0 is as 2.
-    """
-    if isinstance(part, _PLAIN) or hasattr(part, "get_params") or hasattr(part, "__fspath__"):
-        return _text(part)
-    named = part if hasattr(part, "__qualname__") else type(part)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
-def _text(part):
-    """`described` of what may lie inside of others."""
-    if hasattr(part, "__fspath__"):
-        part = os.fspath(part)
-    elif isinstance(part, np.ndarray | np.generic):
-        part = _plain(part)
-    if isinstance(part, list | tuple):
-        return f"[{', '.join(map(_text, part))}]"
-    if isinstance(part, dict):
-        return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in part.items())}}}"
-    if hasattr(part, "get_params") and not isinstance(part, type):
-        return f"{type(part).__name__}({', '.join(_changed(part))})"
-    text = _ADDRESS.sub("", repr(part))
-    return text.removesuffix(".0") if isinstance(part, float) else text
-
-
-def _changed(estimator):
-    """The parameters that are not defaults. The repr of scikit-learn would leave some of long ones
-    out, and depends on its settings.
-    """
-    defaults = inspect.signature(type(estimator)).parameters
-    for key, value in sorted(estimator.get_params(deep=False).items()):
-        text = _text(value)
-        if key not in defaults or text != _text(defaults[key].default):
-            yield f"{key}={text}"
-
-
-def _plain(value):
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"expected a plain value or one of NumPy, got {type(value).__name__}")
 
 
 def digest(*arrays: np.ndarray) -> str:

@@ -3,7 +3,6 @@
 import inspect
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,9 +21,6 @@ lightning_fabric = import_optional("lightning_fabric", "neural")
 RESIDENT_SHARE = 0.4
 #: Images moved there at a time.
 MOVED_IMAGES = 1024
-
-# Held while torch's global generators are seeded; a thread may take it again.
-_GENERATORS = threading.RLock()
 
 # Running statistics and queues need no broadcast before each step: they are those of rank 0, or
 # equal. Newer versions of torch have another name for it.
@@ -142,8 +138,6 @@ def seed_of(*key: int) -> int:
 def seeded(seed: int, device: Any = "cpu") -> Iterator[None]:
     """Torch's global generators of the host and a CUDA device, seeded; afterwards as before.
 
-    Threads take turns: the generators are those of the process.
-
     Parameters
     ----------
     seed : int
@@ -152,7 +146,7 @@ def seeded(seed: int, device: Any = "cpu") -> Iterator[None]:
     device, cuda = torch.device(device), []
     if device.type == "cuda":
         cuda = [torch.cuda.current_device() if device.index is None else device.index]
-    with _GENERATORS, torch.random.fork_rng(devices=cuda):
+    with torch.random.fork_rng(devices=cuda):
         reseed(seed, device)
         yield
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from skclean._labels import encode_labels
+from skclean.embeddings._described import described
 from skclean.embeddings.augment import Augmentation
 from skclean.embeddings.backbones import SMALL_IMAGE, make_backbone
-from skclean.embeddings.checkpoint import described
 from skclean.embeddings.devices import DeviceImages, make_fabric
 from skclean.embeddings.training import fit
 

@@ -24,18 +24,23 @@ _HEAVY = 1.5
 _ROUNDINGS = 128
 
 
-def column_widths(Z: np.ndarray) -> np.ndarray:
+def column_widths(Z: np.ndarray, roundings: bool = True) -> np.ndarray:
     """Width of each column of Z (m, d) in which a few rows far out do not count, shape (d,).
 
     The range of nine tenths of the rows, as a standard deviation of normal data. Where so many are
-    equal, the standard deviation itself; 0 of a column that is constant but for rounding.
+    equal, the standard deviation itself; 0 of a constant column, and of one as narrow as the
+    roundings of the widest, if `roundings`.
     """
-    eps, Z = np.finfo(Z.dtype).eps, Z.astype(np.float64)
+    least, Z = _ROUNDINGS * np.finfo(Z.dtype).eps if roundings else 0.0, Z.astype(np.float64)
     low, high = _ends(Z)
     widths = np.where(high > low, (high - low) / 3.29, Z.std(axis=0))
-    # A few amounts among zeros can be far greater than the rest, which is no rounding of theirs.
-    widest = np.max(widths, where=high > low if (high > low).any() else True, initial=0.0)
-    return np.where(widths > _ROUNDINGS * eps * widest, widths, 0.0)
+    return np.where(widths > least * widths.max(), widths, 0.0)
+
+
+def likely_widths(rows: Any) -> list[np.ndarray]:
+    """The widths (d,) of columns of rows (r, d), also such as take none for a rounding."""
+    found = [column_widths(_some(rows), roundings) for roundings in (True, False)]
+    return found[:1] if ((found[0] > 0) == (found[1] > 0)).all() else found
 
 
 def _ends(Z):
@@ -51,14 +56,13 @@ def unlike(widths: np.ndarray) -> bool:
     return bool(len(varied)) and bool(varied[-1] > UNLIKE * varied[(len(varied) - 1) // 2])
 
 
-def even_widths(rows: Any) -> Any:
+def even_widths(rows: Any, widths: np.ndarray) -> Any:
     """What brings the columns of rows (r, d) to one width, where some stand out; None elsewhere.
 
     Returns
     -------
     array of shape (d,) or None
     """
-    widths = column_widths(_some(rows))
     if not unlike(widths):
         return None
     # Columns without a width stay as negligible as they are.
@@ -91,13 +95,11 @@ class Clipped:
         return np.stack([center - CLIP / below, center + CLIP / above])
 
 
-def clipped_columns(rows: Any) -> Clipped | None:
+def clipped_columns(rows: Any, widths: np.ndarray) -> Clipped | None:
     """The columns of rows (r, d) clipped, where values far out decide distances; None elsewhere."""
-    Z = _some(rows)
-    widths = column_widths(Z)
+    Z = _some(rows).astype(np.float64)
     if not _heavy(Z[:, widths > 0], widths[widths > 0]):
         return None
-    Z = Z.astype(np.float64)
     center, (low, high) = np.median(Z, axis=0), _ends(Z)
     full = np.where(widths > 0, widths, widths.max())
     # Of normal data, both are the standard deviation.
@@ -109,10 +111,8 @@ def clipped_columns(rows: Any) -> Clipped | None:
 def _heavy(Z, widths):
     """Whether variances are more than `_HEAVY` times squared widths, at the scale of distances."""
     scale = widths if unlike(widths) else 1.0
-    with np.errstate(over="ignore", invalid="ignore"):
-        variance = np.sum((Z.std(axis=0, dtype=np.float64) / scale) ** 2)
-    # What is too large for float64 is heavy, too.
-    return not variance <= _HEAVY * np.sum((widths / scale) ** 2)
+    variance = np.sum((Z.std(axis=0) / scale) ** 2)
+    return bool(variance > _HEAVY * np.sum((widths / scale) ** 2))
 
 
 def _some(rows):

@@ -15,7 +15,7 @@ from skclean._array import array_namespace, to_numpy
 from skclean._blocks import best_class, few_rows, map_rows
 from skclean._device import returned, to_device
 from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
-from skclean.evidence.columns import clipped_columns, even_widths
+from skclean.evidence.columns import clipped_columns, even_widths, likely_widths
 from skclean.linalg.feature_map import draw_rows, kernel_map, spanned_map, spread_landmarks
 from skclean.linalg.least_squares import choose_alpha, fit_ridge, spaced
 from skclean.linalg.softmax import softmax
@@ -24,7 +24,7 @@ from skclean.linalg.softmax import softmax
 ALPHAS = np.logspace(-3, 5, 17)
 #: Landmarks are the means of that many times as many rows.
 _LANDMARK_ROWS = 4
-#: The scale of the columns is chosen on at most that many rows.
+#: What is done to the columns is chosen on at most that many rows.
 _CHOICE_ROWS = 2048
 #: Evidence that makes the labels likelier by more nats in all tells of them, however few rows do.
 SURE_NATS = 4.0
@@ -49,7 +49,8 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         modes; "linear" on the features themselves, which is several times faster. "auto" is "rbf",
         and brings columns to one scale where they are not in like units: where the widest is more
         than ten times as wide as the median one, unless the labels are surely likelier without.
-        Where values far out decide the distances, they are clipped if the labels are surely
+        Where a few values far out make up most of the distances, all columns are brought to one
+        scale on either side of their medians and their values clipped, if the labels are surely
         likelier for it.
     n_landmarks : int, default=768
         Landmarks of the kernel: means of neighbouring rows, of four times as many rows drawn; the
@@ -84,8 +85,9 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         Width of the kernel in each column, ``exp(-sum(((x - l) / column_scale_) ** 2))``, where
         "auto" brought them to one scale; None where they stay as they are.
     column_range_ : ndarray of shape (2, d) or None
-        Ends at which "auto" clips the values of each column, which are then linear from -2.5 at
-        the lower end to 0 at the median and 2.5 at the upper end; None where it clips none.
+        Ends at which "auto" clips the values of each column. The kernel then sees -2.5 at the
+        lower end, 0 at the median, 2.5 at the upper end and lines in between, and `column_scale_`
+        is None; None where it clips none.
     loo_scores_ : array of shape (n, C)
         Leave-one-out scores of the rows of the fit, in the library and on the device of X.
 
@@ -198,10 +200,10 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
             return kernel_map(spread_landmarks(rows, self.n_landmarks, rng, by), self.gamma, by)
 
         maps = [like(rows)]
-        if self.kernel == "auto":
-            even, clipped = even_widths(rows), clipped_columns(rows)
+        for widths in likely_widths(rows) if self.kernel == "auto" else ():
+            even, clipped = even_widths(rows, widths), clipped_columns(rows, widths)
             if even is not None:
-                maps.insert(0, like(rows, even))
+                maps.insert(0 if len(maps) == 1 else len(maps), like(rows, even))
             if clipped is not None:
                 maps.append(replace(like(clipped(rows)), first=clipped))
         return maps
@@ -348,10 +350,12 @@ def _fit_likeliest(maps, n_classes, alphas, seen, *data):
     whole = len(rows) == len(codes)
     part = data if whole else [None if x is None else few_rows(x, rows) for x in data]
     codes, groups = part[1], part[3]
-    best, likeliest, every = None, None, np.arange(len(codes))
-    for features in maps:
-        fit = _fit_map(features, n_classes, alphas, every, *part)
+    every = np.arange(len(codes))
+    fits = (_fit_map(features, n_classes, alphas, every, *part) for features in maps)
+    best = next(fits)
+    likeliest = log_likelihood(best[2], codes, best[3])
+    for fit in fits:
         likelihood = log_likelihood(fit[2], codes, fit[3])
-        if best is None or surely_likelier(likelihood - likeliest, groups):
+        if surely_likelier(likelihood - likeliest, groups):
             best, likeliest = fit, likelihood
     return best if whole else _fit_map(best[0].features, n_classes, alphas, seen, *data)

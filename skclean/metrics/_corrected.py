@@ -71,7 +71,8 @@ def noise_corrected_accuracy(
     """
     name = "noise_corrected_accuracy"
     n_classes = len(transition)
-    transition = check_proba(transition, n_classes, n_classes, f"{name} (transition)")
+    whose = f"{name} (transition)"
+    transition = check_proba(transition, n_classes, n_classes, whose, rounded=False)
     if classes is None:
         found = [
             encode_labels(y, missing_label=m, name=name)[1]

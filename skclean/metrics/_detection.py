@@ -173,7 +173,8 @@ def equal_labels(y_true, labels, counted, name):
         )
     there = ~is_missing(labels)
     kinds = [_natural(y[there]) for y in (y_true, labels)]
-    if there.any() and (kinds[0].kind in "US") != (kinds[1].kind in "US"):
+    texts = [kind.kind if kind.kind in "US" else "" for kind in kinds]
+    if there.any() and texts[0] != texts[1]:
         raise ValueError(
             f"{name}: expected labels of one type, got {kinds[0]} and {kinds[1]}; do convert one "
             "of the two."

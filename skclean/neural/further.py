@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skclean.embeddings.checkpoint import described, load_optimizer, optimizer_tensors
+from skclean.embeddings._described import described
+from skclean.embeddings.checkpoint import load_optimizer, optimizer_tensors
 
 
 @dataclass

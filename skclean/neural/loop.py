@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from skclean.embeddings import devices
+from skclean.embeddings._described import described
 from skclean.embeddings.backbones import lay_out
-from skclean.embeddings.checkpoint import Checkpoints, Progress, described, digest
+from skclean.embeddings.checkpoint import Checkpoints, Progress, digest
 from skclean.embeddings.optimizers import make_optimizer, set_learning_rate
 from skclean.embeddings.rates import learning_rate_at
 from skclean.embeddings.training import (

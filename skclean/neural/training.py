@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from skclean.embeddings.checkpoint import described, fingerprint
+from skclean.embeddings._described import described
+from skclean.embeddings.checkpoint import fingerprint
 from skclean.embeddings.devices import DeviceImages, make_fabric, seed_of, spawns
 from skclean.embeddings.featurizer import value_range
 from skclean.embeddings.network import colour_moments, full_precision
@@ -232,7 +233,7 @@ def _made(estimator, objective):
         "cleaner": estimator.cleaner,
         "optimizer": estimator.optimizer,
     }
-    return {k: described(v) for k, v in parts.items()}
+    return {k: str(described(v)) for k, v in parts.items()}
 
 
 def _initial(weights):

@@ -26,7 +26,9 @@ class NumpyFile:
     def __init__(self, path: Any) -> None:
         self.path = str(Path(path).resolve())
         try:
-            array = np.load(self.path, mmap_mode="r")
+            array = np.lib.format.open_memmap(self.path, mode="r")
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"it holds {array.dtype}")
         except ValueError as error:
             raise ValueError(
                 f"open_features: expected a whole .npy file of numbers, got {path} ({error}); do "
@@ -35,7 +37,7 @@ class NumpyFile:
         self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        return np.load(self.path, mmap_mode="r")[key]
+        return np.lib.format.open_memmap(self.path, mode="r")[key]
 
 
 def open_features(path: Any) -> Any:

@@ -156,7 +156,9 @@ def _opened(file):
     pa, pq = import_optional("pyarrow", "scale"), import_optional("pyarrow.parquet", "scale")
     try:
         return pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
-    except pa.ArrowInvalid as error:
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(
             f"read_parquet_embeddings: expected a whole Parquet file, got {file} ({error}); do "
             "write it again."

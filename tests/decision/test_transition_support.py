@@ -76,12 +76,44 @@ def test_noise_that_many_weak_rows_hardly_bear_out_is_not_believed():
     assert np.mean(gamma.argmax(axis=1) != given) > 0.01
     model, gamma = fit_supported(scores, given, temperature=1.0)
     np.testing.assert_array_equal(gamma.argmax(axis=1), given)
-    assert model.support == -np.inf and model.doubted > 0.1
-    # Trusted rows bear it out by themselves.
+    assert model.support == -np.inf
+    # A trusted row or two do not change that; some of each class bear it out by themselves.
+    trusted = np.arange(6000) < 2
+    model, gamma = fit_supported(scores, given, trusted, temperature=1.0)
+    np.testing.assert_array_equal(gamma.argmax(axis=1), given)
     trusted = np.arange(6000) < 40
     model, gamma = fit_supported(scores, given, trusted, temperature=1.0)
     np.testing.assert_array_equal(gamma, fit_transition(scores, given, trusted)[1])
     assert model.support == np.inf
+
+
+@pytest.mark.parametrize(
+    ("constant", "value"), [("MISFIT", -1.0), ("MISFIT_NOISE", -1.0), ("LITTLE_NOISE", 0.9)]
+)
+@pytest.mark.parametrize("few_classes", [True, False])
+def test_each_condition_of_disbelief(monkeypatch, constant, value, few_classes):
+    scores, given, _ = ambiguous()
+    expected = fit_transition(scores, given)[1]
+    if few_classes:
+        monkeypatch.setattr(transition_support, constant, value)
+    else:
+        monkeypatch.setattr(transition_support, "QUADRATIC_CLASSES", 3)
+    _, gamma = fit_supported(scores, given, temperature=1.0)
+    np.testing.assert_array_equal(gamma, expected)
+
+
+def test_what_weak_rows_have_to_gain_is_a_share_of_what_they_tell():
+    scores, given, _ = ambiguous()
+    model, gamma = fit_transition(scores, given)
+    eye, rate = np.eye(4), 1 / 6002
+    clean = rate / 3 * (1 - eye) + (1 - rate) * eye
+    gain = model.log_likelihood - fit_transition(scores, given, transition=clean)[0].log_likelihood
+    share = np.bincount(given) / 6000
+    told = model.log_likelihood - np.sum(share * np.log(share))
+    noise = 1 - np.mean(gamma[np.arange(6000), given])
+    assert gain < min(0.007, 0.1 * noise) * told
+    assert transition_support._least_gain(model, noise, given) == pytest.approx(0.007 * told)
+    assert transition_support._least_gain(model, 0.01, given) == pytest.approx(0.001 * told)
 
 
 def test_noise_that_many_weak_rows_bear_out_is_believed():

@@ -51,6 +51,47 @@ class Deep(nn.Module):
         return self.conv(x[:, None]).mean(dim=(2, 3, 4))
 
 
+class Picky(nn.Module):
+    """Looks at the layout of more images than one, or in one mode, and keeps what has no copy."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.conv, self.look = nn.Conv2d(3, 4, 3), look
+
+    def forward(self, x):
+        x = self.conv(x)
+        self.look(self, x)
+        return x.mean(dim=(2, 3))
+
+
+def asserts(self, x):
+    assert x.is_contiguous()
+
+
+def raises(self, x):
+    if not x.is_contiguous():
+        raise ValueError("channels first")
+
+
+def by_channel(self, x):
+    x.view(x.shape[0] * x.shape[1], 1, *x.shape[2:])
+
+
+def in_training(self, x):
+    return x.view(len(x), -1) if self.training else None
+
+
+def in_evaluation(self, x):
+    return None if self.training else x.view(len(x), -1)
+
+
+def without_copy(self, x):
+    self.last = (side for side in x.shape)
+
+
+PICKY = map(Picky, [asserts, raises, by_channel, in_training, in_evaluation, without_copy])
+
+
 def assert_same(module, state):
     found = module if isinstance(module, dict) else module.state_dict()
     assert found.keys() == state.keys()
@@ -73,13 +114,22 @@ def test_names(name, n_features):
     assert all(p.grad is not None for p in backbone.parameters())
 
 
-@pytest.mark.parametrize("network", [Viewing(), Deep()])
+@pytest.mark.parametrize("network", [Viewing(), Deep(), *PICKY])
 def test_networks_that_cannot_have_channels_last(network):
     backbone = make(network)
     assert not backbone.takes_channels_last
     assert lay_out(nn.ModuleList([backbone])) == torch.contiguous_format
     assert backbone.network.conv.weight.is_contiguous()
     assert backbone(IMAGES.contiguous(memory_format=lay_out(backbone))).shape[0] == 3
+
+
+def test_trials_leave_no_trace():
+    network = tiny()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    backbone = make(network)
+    assert_same(backbone.network, before)
+    assert torch.equal(torch.get_rng_state(), state) and backbone.network.training
 
 
 def test_others_have_channels_last():

@@ -11,12 +11,12 @@ pytest.importorskip("safetensors")
 
 from torch import nn  # noqa: E402
 
+from skclean.embeddings._described import described  # noqa: E402
 from skclean.embeddings.augment import Augmentation  # noqa: E402
 from skclean.embeddings.checkpoint import (  # noqa: E402
     Checkpoints,
     Progress,
     check_settings,
-    described,
     fingerprint,
     load_checkpoint,
     load_optimizer,
@@ -191,6 +191,14 @@ def test_tuples_are_described_as_lists_and_whole_floats_as_integers():
     assert described(Augmentation(scale=[0.2, 1])) == "Augmentation()"
 
 
+def test_numbers_are_compared_as_such():
+    stored = {"one": 1.0, "none": -0.0, "list": [2.0, 1], "dict": {"a": 1, "b": 2.0}}
+    now = {"dict": {"b": 2, "a": 1.0}, "list": (2, 1.0), "none": 0, "one": np.float32(1)}
+    check_settings(stored, now, "it", "fit")
+    with pytest.raises(ValueError, match=r"got one=2 in place of 1\.0"):
+        check_settings({"one": 1.0}, {"one": 2}, "it", "fit")
+
+
 def test_long_settings_are_described_to_their_end():
     for size in (31, 1000):
         values = np.zeros((2, size))
@@ -204,15 +212,22 @@ def test_long_settings_are_described_to_their_end():
 def test_numbers_and_paths_as_older_checkpoints_have_them():
     stored = {"lr": "np.float64(0.01)", "weights": "PosixPath('a')", "views": ["A(b=np.int64(2))"]}
     check_settings(stored, {"lr": "0.01", "weights": "'a'", "views": ["A(b=2)"]}, "it", "fit")
-    stored = {"shape": "(8, 8)", "one": "(8,)", "size": "array([8, 8])", "clip": "2.0"}
-    stored["scale"] = "array([0. , 1.5], dtype=float32)"
-    stored["cleaner"] = "A(b=75.0,\n  c=(1.0, 2.5), d=array([1, 2]))"
-    now = {"shape": "[8, 8]", "one": "[8]", "size": "[8, 8]", "clip": "2", "scale": "[0, 1.5]"}
-    now["cleaner"] = "A(b=75, c=[1, 2.5], d=[1, 2])"
+    many = list(range(1000))
+    parts = {"shape": (8, 8), "one": (8,), "size": np.array([8, 1.5]), "clip": 2.0}
+    parts |= {"default": SimCLR(projection_dim=128.0), "path": [Path("a")], "many": SimCLR(many)}
+    stored = {"shape": "(8, 8)", "one": "(8,)", "size": "[8.0, 1.5]", "clip": "2.0"}
+    stored |= {
+        "default": "SimCLR(projection_dim=128.0)",
+        "path": "['a']",
+        "many": repr(SimCLR(many)),
+    }
+    assert described(parts["default"]) == "SimCLR()" and "..." in stored["many"]
+    now = {key: described(part) for key, part in parts.items()}
     check_settings(stored, now, "it", "fit")
-    for key, other in [("shape", "[8, 9]"), ("clip", "2.5"), ("cleaner", "A(b=7.5)")]:
+    check_settings({"views": list(stored.values())}, {"views": (*now.values(),)}, "it", "fit")
+    for key, other in [("shape", (8, 9)), ("clip", 2.5), ("default", SimCLR(0.4))]:
         with pytest.raises(ValueError, match="in place of"):
-            check_settings({key: stored[key]}, {key: other}, "it", "fit")
+            check_settings({key: stored[key]}, {key: described(other)}, "it", "fit")
     with pytest.raises(ValueError, match="got lr='0.02' in place of '0.01'"):
         check_settings({"lr": "np.float64(0.01)"}, {"lr": "0.02"}, "it", "fit")
 

@@ -111,6 +111,17 @@ def test_embeddings_of_a_row_do_not_depend_on_its_batch():
     assert not (part.status == "predicted").any()
 
 
+def test_whole_numbers_are_as_floats_where_a_training_is_resumed(tmp_path):
+    first = {"learning_rate": 1.0, "weight_decay": 0.0}
+    again = {"learning_rate": 1, "weight_decay": 0, "resume": True}
+    results = [
+        tiny(epochs=1, warmup_epochs=0, checkpoint_dir=tmp_path, **settings).fit(IMAGES[:64])
+        for settings in (first, again)
+    ]
+    features = [featurizer.transform(IMAGES[:9]).features for featurizer in results]
+    np.testing.assert_array_equal(*features)
+
+
 def test_resumed_training_ends_as_one_that_was_not_stopped(tmp_path):
     whole = tiny(epochs=4).fit(IMAGES[:200]).transform(IMAGES).features
     settings = {"checkpoint_dir": tmp_path, "checkpoint_every": 1, "epochs": 4}

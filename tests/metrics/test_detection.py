@@ -107,6 +107,7 @@ def test_calibration_error_of_calibrated_and_of_inverted_probabilities():
         (lambda: detection_scores([0, 1], [0, 1], [0.5, 2]), r"clean_proba in \[0, 1\]"),
         (lambda: detection_scores([0, 1], [0, 1], [np.nan, np.nan]), "at least one row"),
         (lambda: detection_scores([0, 1], ["0", "1"], [0.5, 0.5]), "labels of one type"),
+        (lambda: detection_scores([b"a", b"b"], ["a", "b"], [0.5, 0.5]), "labels of one type"),
         (lambda: detection_scores([0, 1], [0, 1], [0.5, 0.5], threshold=2), "threshold"),
         (lambda: calibration_error([1, 0], [0.5]), "proba of shape"),
         (lambda: calibration_error([1, 0], [0.5, -1]), "proba in"),
@@ -149,3 +150,13 @@ def test_missing_labels_of_pandas():
     assert detection_scores(["a", "b", "b"], true, [0.9, 0.2, 0.1]).wrong == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="at least one row with a clean_proba"):
         detection_scores([0, 1], LabelledSamples(np.eye(2), [None, None]), [0.1, 0.2])
+
+
+@pytest.mark.skipif(np.__version__ < "2", reason="NumPy 1 has no StringDType")
+def test_missing_labels_of_numpy_strings():
+    kind = np.dtypes.StringDType(na_object=None)
+    labels, holed = np.array(["a", "b", "a"]), np.array(["a", None, "a"], dtype=kind)
+    with pytest.raises(ValueError, match="a true label in every row that counts, got none in 1"):
+        detection_scores(holed, labels, [0.9, 0.9, 0.1])
+    scores = detection_scores(labels, holed, [0.9, np.nan, 0.1])
+    assert scores.n == 2 and scores.wrong == 0

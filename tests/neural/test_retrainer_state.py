@@ -1,10 +1,11 @@
 """What a fit learns from, keeps, goes on from and refuses."""
 
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 torch = pytest.importorskip("torch")
@@ -19,6 +20,7 @@ from skclean import (  # noqa: E402
     TransitionCleaner,
 )
 from skclean.datasets import load_noisy_digits  # noqa: E402
+from skclean.embeddings.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from skclean.neural import IEG, MixMatch  # noqa: E402
 from skclean.neural.learners import outputs  # noqa: E402
 
@@ -120,6 +122,24 @@ def test_a_run_takes_lists_for_tuples_and_whole_floats_for_integers(tmp_path):
         again.set_params(image_shape=(4, 16)).fit(X, Y)
 
 
+def test_a_run_takes_checkpoints_of_older_words(tmp_path):
+    estimator = LogisticRegression(C=1, class_weight=dict.fromkeys(range(10), np.float64(1)))
+    options = {"cleaner": GMMCleaner(estimator=estimator), "epochs": 1, "warmup_epochs": 0}
+    options |= {"checkpoint_dir": tmp_path, "hidden_units": tuple(range(20, 30))}
+    objective = MixMatch(lambda_u=75, temperature=np.float64(0.5))
+    NeuralRetrainer(objective, **options).fit(X, Y)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, values = load_checkpoint(path, "test")
+    assert values["settings"]["objective"] == "MixMatch()"
+    values["settings"]["objective"] = "MixMatch(lambda_u=75)"
+    values["settings"]["cleaner"] = repr(options["cleaner"])
+    values["settings"]["hidden_units"] = repr(options["hidden_units"])
+    save_checkpoint(path, tensors, values)
+    NeuralRetrainer(objective, **options, resume=True).fit(X, Y)
+    with pytest.raises(ValueError, match=r"got objective='MixMatch\(lambda_u=7\)' in place of"):
+        NeuralRetrainer(MixMatch(lambda_u=7), **options, resume=True).fit(X, Y)
+
+
 def test_a_run_goes_on_with_its_own_schedule_alone(tmp_path):
     def scheduled(share, **options):
         options |= {"epochs": 2, "checkpoint_dir": tmp_path, "schedule": lambda t, n: share}
@@ -152,20 +172,17 @@ def test_networks_that_want_channels_first_are_trained():
     assert again.predict(images).shape == (100,)
 
 
-def test_threads_that_train_at_once_leave_each_other_and_the_caller_alone():
-    def trained(seed, images):
-        retrainer = NeuralRetrainer("supervised", epochs=2, random_state=seed, dropout=0.5)
-        rows = X[:200].reshape(-1, 8, 8) if images else X[:200]
-        return retrainer.fit(rows, Y[:200]).predict_proba(rows)
+def test_a_callback_may_train_in_a_thread():
+    class Trains:
+        def on_epoch_end(self, retrainer, epoch, record):
+            fit = NeuralRetrainer("supervised", epochs=1).fit
+            thread = Thread(target=fit, args=(X, Y), daemon=True)
+            thread.start()
+            thread.join(20)
+            return thread.is_alive()
 
-    tasks = [(seed, images) for seed in (0, 1) for images in (False, True)]
-    expected = [trained(*task) for task in tasks]
-    before = torch.get_rng_state()
-    with ThreadPoolExecutor(len(tasks)) as pool:
-        found = list(pool.map(lambda task: trained(*task), tasks))
-    assert torch.equal(torch.get_rng_state(), before)
-    for one, other in zip(found, expected):
-        np.testing.assert_array_equal(one, other)
+    options = {"epochs": 2, "callbacks": [Trains()]}
+    assert NeuralRetrainer("supervised", **options).fit(X, Y).n_iter_ == 2
 
 
 def test_a_fit_that_fails_leaves_the_estimator_as_it_was():

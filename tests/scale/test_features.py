@@ -37,11 +37,26 @@ def test_one_dimension_is_refused(tmp_path):
         open_features(tmp_path / "x.npy")
 
 
-@pytest.mark.parametrize("content", [b"no array", None])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no array",
+        b"",
+        b"PK\x03\x04 no archive",
+        {"X": X},
+        np.array([["a", None]], dtype=object),
+        np.array([["a", "b"]]),
+        np.zeros((3, 2), "M8[D]"),
+    ],
+)
 def test_a_broken_file_is_named(tmp_path, content):
     file = tmp_path / "x.npy"
-    np.save(file, np.array([["a", None]], dtype=object))
-    if content is not None:
+    if isinstance(content, bytes):
         file.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(tmp_path / "x.npz", **content)
+        (tmp_path / "x.npz").rename(file)
+    else:
+        np.save(file, content)
     with pytest.raises(ValueError, match="expected a whole .npy file of numbers, got .*x.npy"):
         open_features(file)

@@ -148,6 +148,7 @@ def test_rows_of_a_slice_are_named_by_their_row_group(tmp_path, monkeypatch):
 def test_a_broken_file_is_named(tmp_path):
     write(tmp_path / "a.parquet", X[:9])
     content = (tmp_path / "a.parquet").read_bytes()
-    (tmp_path / "b.parquet").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="expected a whole Parquet file, got .*b.parquet"):
-        read_parquet_embeddings(tmp_path)
+    for broken in (content[: len(content) // 2], content[:-8] + b"\x10\0\0\0PAR1"):
+        (tmp_path / "b.parquet").write_bytes(broken)
+        with pytest.raises(ValueError, match="expected a whole Parquet file, got .*b.parquet"):
+            read_parquet_embeddings(tmp_path)
