@@ -161,7 +161,7 @@ def test_a_link_is_followed(run, data):
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from skclean.cli import _results, main
 write = _results.write_table
 def slow(table, path, suffix):
@@ -169,6 +169,8 @@ def slow(table, path, suffix):
     print("writing", flush=True)
     time.sleep(30)
 _results.write_table = slow
+# Processes of a background job ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(sys.argv[1:]))
 """
 
