@@ -24,23 +24,33 @@ _HEAVY = 1.5
 _ROUNDINGS = 128
 
 
-def column_widths(Z: np.ndarray, roundings: bool = True) -> np.ndarray:
+def column_widths(Z: np.ndarray) -> np.ndarray:
     """Width of each column of Z (m, d) in which a few rows far out do not count, shape (d,).
 
     The range of nine tenths of the rows, as a standard deviation of normal data. Where so many are
     equal, the standard deviation itself; 0 of a constant column, and of one as narrow as the
-    roundings of the widest, if `roundings`.
+    roundings of the widest.
     """
-    least, Z = _ROUNDINGS * np.finfo(Z.dtype).eps if roundings else 0.0, Z.astype(np.float64)
-    low, high = _ends(Z)
-    widths = np.where(high > low, (high - low) / 3.29, Z.std(axis=0))
-    return np.where(widths > least * widths.max(), widths, 0.0)
+    return _without_roundings(_spans(Z), Z.dtype)
 
 
 def likely_widths(rows: Any) -> list[np.ndarray]:
     """The widths (d,) of columns of rows (r, d), also such as take none for a rounding."""
-    found = [column_widths(_some(rows), roundings) for roundings in (True, False)]
-    return found[:1] if ((found[0] > 0) == (found[1] > 0)).all() else found
+    Z = _some(rows)
+    spans = _spans(Z)
+    widths = _without_roundings(spans, Z.dtype)
+    return [widths] if (widths == spans).all() else [widths, spans]
+
+
+def _spans(Z):
+    """The widths of columns, those of roundings too."""
+    Z = Z.astype(np.float64)
+    low, high = _ends(Z)
+    return np.where(high > low, (high - low) / 3.29, Z.std(axis=0))
+
+
+def _without_roundings(spans, dtype):
+    return np.where(spans > _ROUNDINGS * np.finfo(dtype).eps * spans.max(), spans, 0.0)
 
 
 def _ends(Z):
