@@ -4,8 +4,11 @@ A pass sees a few thousand rows at a time, whatever their number. Arrays of NumP
 CuPy and torch are read in turn; of dask arrays, which are chunked by rows, every chunk is a task of
 the scheduler that is current, and works in the same blocks. The chunks are brought to units of
 `UNIT_ROWS` rows, in which arrays in memory are summed too, and partial sums are added in one
-order: results are the same to the last bit at any chunking. In memory they are, too, if BLAS has
-one thread there, as in the tasks; blocks made smaller by `working_memory` change the last bits.
+order: results are the same to the last bit at any chunking, and in memory. Blocks made smaller by
+`working_memory` change the last bits.
+
+Blocks of NumPy arrays are worked on by as many threads as BLAS would have, which has one meanwhile,
+as in the tasks of dask: so functions of blocks must not write to what they share.
 
 On dask, a pass is one graph of a task for each unit, and those that add up. Results with columns
 stay dask arrays, kept by the scheduler (`persist`); those of one dimension, a few bytes a row, come
@@ -13,6 +16,8 @@ to the caller as NumPy arrays.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -28,6 +33,7 @@ from skclean._array import (
 )
 from skclean._graphs import alone, any_size, blockwise, collect, copied_rows, tried
 from skclean._optional import import_optional
+from skclean._threads import threads
 
 #: Rows of a block: BLAS gains little beyond, and malloc starts to hand memory back between blocks.
 #: Fewer where the working memory is short.
@@ -36,6 +42,8 @@ BLOCK_ROWS = 1024
 UNIT_ROWS = 16 * BLOCK_ROWS
 #: Float64 arrays of the size of a block that a pass may hold.
 _COPIES = 16
+#: Values of blocks that are worth a thread's while.
+_TASK = 1 << 19
 #: Partial sums that are added at a time.
 _FAN = 8
 
@@ -66,11 +74,12 @@ def sum_blocks(function: Callable, *rowwise: Any, width: int = 0) -> list[Any]:
         with any_size():
             return total.compute()
 
-    def unit(i):
-        rows = slice(i * UNIT_ROWS, min((i + 1) * UNIT_ROWS, n))
-        return _sum_unit(function, size, *(_part(x, rows) for x in rowwise))
+    def sums(rows):
+        return function(*(_part(x, rows) for x in rowwise))
 
-    return _tree(unit, _total, 0, max(-(-n // UNIT_ROWS), 1))
+    with _in_threads(sums, rowwise, [*_slices(n, size)], width) as blocks:
+        n_units, of_unit = max(-(-n // UNIT_ROWS), 1), UNIT_ROWS // size
+        return _tree(lambda _: _added(islice(blocks, of_unit)), _total, 0, n_units)
 
 
 def map_rows(
@@ -105,7 +114,7 @@ def map_rows(
         units = _on_units(_map_unit, function, size, rowwise)
         found = collect(units, like, held, _lengths(n))
     else:
-        found = _map_unit(function, size, *rowwise, out=out)
+        found = _map_unit(function, size, *rowwise, out=out, width=width)
     return found[0] if len(found) == 1 else tuple(found)
 
 
@@ -221,36 +230,60 @@ def own_column(proba: Any, codes: np.ndarray) -> Any:
 
 def block_rows(*rowwise: Any, width: int = 0) -> int:
     """Rows of a block: `BLOCK_ROWS`, fewer where scikit-learn's `working_memory` asks for it."""
-    width = max(width, sum(int(np.prod(x.shape[1:])) for x in rowwise if x is not None))
-    affordable = get_config()["working_memory"] * 2**20 / (8 * _COPIES * max(width, 1))
-    return min(BLOCK_ROWS, 1 << max(int(affordable).bit_length() - 1, 4))
+    affordable = int(_affordable(_width(rowwise, width)))
+    return min(BLOCK_ROWS, 1 << max(affordable.bit_length() - 1, 4))
+
+
+def _affordable(values):
+    """How many rows, or blocks, of so many values scikit-learn's `working_memory` has room for."""
+    return get_config()["working_memory"] * 2**20 / (8 * _COPIES * values)
 
 
 def _sum_unit(function, size, *rowwise):
     """The sums over the rows of one unit."""
-    total: list[Any] = []
-    for rows in _slices(_n_rows(rowwise), size):
-        sums = function(*(_part(x, rows) for x in rowwise))
-        if not total:
-            total = [_wide(x) for x in sums]
-            continue
+    slices = _slices(_n_rows(rowwise), size)
+    return _added(function(*(_part(x, rows) for x in rowwise)) for rows in slices)
+
+
+def _added(blocks):
+    """The total of the sums of blocks, an iterator."""
+    total = [_wide(x) for x in next(blocks)]
+    for sums in blocks:
         for i, x in enumerate(sums):
             total[i] += x
     return total
 
 
-def _map_unit(function, size, *rowwise, out=None):
+def _map_unit(function, size, *rowwise, out=None, width=0):
     """The values of the rows, a list of arrays."""
+
+    def parts(rows):
+        found = function(*(_part(x, rows) for x in rowwise))
+        return found if isinstance(found, tuple) else (found,)
+
     n, values = _n_rows(rowwise), None
-    for rows in _slices(n, size):
-        parts = function(*(_part(x, rows) for x in rowwise))
-        parts = parts if isinstance(parts, tuple) else (parts,)
-        if values is None:
-            empty = (_empty(n, x) for x in parts[out is not None :])
-            values = [*empty] if out is None else [out, *empty]
-        for to, x in zip(values, parts, strict=True):
-            to[rows, ...] = x
+    slices = [*_slices(n, size)]
+    with _in_threads(parts, rowwise, slices, width) as blocks:
+        for rows, found in zip(slices, blocks, strict=True):
+            if values is None:
+                empty = (_empty(n, x) for x in found[out is not None :])
+                values = [*empty] if out is None else [out, *empty]
+            for to, x in zip(values, found, strict=True):
+                to[rows, ...] = x
     return values
+
+
+@contextmanager
+def _in_threads(function, rowwise, slices, width):
+    """What a function makes of slices of the rows, in order: of NumPy arrays, on all cores."""
+    if not all(isinstance(x, np.ndarray) for x in rowwise if x is not None):
+        yield map(function, slices)
+        return
+    values = _width(rowwise, width) * (slices[0].stop or 1)
+    size = max(1, _TASK // values)
+    groups = [slices[i : i + size] for i in range(0, len(slices), size)]
+    with threads(min(len(groups), int(_affordable(values)))) as run:
+        yield chain.from_iterable(run(lambda group: [function(rows) for rows in group], groups))
 
 
 def _total(sums: Iterable) -> list[Any]:
@@ -305,6 +338,11 @@ def _part(x, rows):
 
 def _on_dask(rowwise):
     return any(is_dask(x) for x in rowwise if x is not None)
+
+
+def _width(rowwise, width):
+    """Columns of a block, with those that it is mapped to if these are more."""
+    return max(width, sum(int(np.prod(x.shape[1:])) for x in rowwise if x is not None), 1)
 
 
 def _n_rows(rowwise):

@@ -1,12 +1,18 @@
-"""BLAS threads."""
+"""Threads of BLAS, and of Python in their place."""
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import joblib
+import numpy as np
 import threadpoolctl
+from sklearn import config_context, get_config
 
 _lock = threading.Lock()
 _inside = 0
@@ -37,6 +43,48 @@ def one_blas_thread() -> Iterator[None]:
                 _take_control()
                 _limits.restore_original_limits()
                 _take_control()
+
+
+@contextmanager
+def threads(most: int) -> Iterator[Callable[[Callable, Iterable], Iterable]]:
+    """BLAS on one thread, and a `map` over as many threads of Python as BLAS had, up to `most`.
+
+    Work that is more than products then runs on all cores, and products give the same last bits on
+    any number of them. Results come in order, while few wait to be taken. Within another such
+    context, and within `one_blas_thread`, it is Python's own `map`.
+    """
+    n_threads = min(_blas_threads(), most) if most > 1 else 1
+    with one_blas_thread():
+        if n_threads <= 1:
+            yield map
+            return
+        with ThreadPoolExecutor(n_threads) as pool:
+            yield partial(_map_in_order, pool, n_threads + 1)
+
+
+def _map_in_order(pool, ahead, function, items):
+    # Both belong to a thread.
+    errors, config = np.geterr(), get_config()
+
+    def call(item):
+        with np.errstate(**errors), config_context(**config):
+            return function(item)
+
+    waiting: deque = deque()
+    for item in items:
+        waiting.append(pool.submit(call, item))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _blas_threads():
+    """The threads that BLAS uses now; where its libraries cannot be asked, the cores."""
+    if _inside:
+        return 1
+    found = [m["num_threads"] for m in _libraries().info() if m["user_api"] == "blas"]
+    return max(found, default=joblib.cpu_count())
 
 
 def _libraries():

@@ -1,6 +1,9 @@
+import threading
+import time
+
 import numpy as np
 import pytest
-from sklearn import config_context
+from sklearn import config_context, get_config
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skclean import _blocks
@@ -203,6 +206,73 @@ def test_a_pass_on_dask_leaves_the_threads_of_the_caller(da):
         )
         assert set(seen) == {1}
         assert _blas_threads() == before
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((5000, 300)).astype(np.float32)
+    W = rng.standard_normal((300, 77)).astype(np.float32)
+    found = []
+    for n_threads in (1, 2, 5):
+        with threadpool_limits(n_threads, user_api="blas"):
+            found.append((*sum_blocks(lambda B: (B.T @ B,), X), map_rows(lambda B: B @ W, X)))
+    for gram, product in found[1:]:
+        np.testing.assert_array_equal(gram, found[0][0])
+        np.testing.assert_array_equal(product, found[0][1])
+
+
+def test_threads_take_over_what_numpy_and_scikit_learn_are_set_to():
+    X, seen = np.zeros((5000, 300)), set()
+
+    def settings(B):
+        seen.add((np.geterr()["divide"], get_config()["assume_finite"], threading.get_ident()))
+        return (1 / B).sum(axis=1)
+
+    with threadpool_limits(2, user_api="blas"), np.errstate(divide="ignore"):
+        with config_context(assume_finite=True):
+            assert np.isinf(map_rows(settings, X)).all()
+    assert {(divide, finite) for divide, finite, _ in seen} == {("ignore", True)}
+    if _blas_threads():
+        assert threading.get_ident() not in {thread for *_, thread in seen}
+
+
+def test_an_error_in_a_thread_is_raised_and_ends_the_pass():
+    X, seen = np.arange(200_000.0).reshape(-1, 1), []
+
+    def fail(B):
+        seen.append(len(B))
+        if B[0] >= 10_000:
+            raise ArithmeticError(f"row {int(B[0, 0])}")
+        return (B.sum(),)
+
+    with threadpool_limits(2, user_api="blas"):
+        with pytest.raises(ArithmeticError, match="row 10240"):
+            sum_blocks(fail, X, width=600)
+        assert len(seen) < 20
+        assert max(_blas_threads(), default=2) == 2
+
+
+def test_a_pass_within_a_pass():
+    X = np.random.default_rng(0).standard_normal((5000, 300))
+    with threadpool_limits(2, user_api="blas"):
+        found = map_rows(lambda B: map_rows(lambda b: b.sum(axis=1), B), X)
+    np.testing.assert_array_equal(found, X.sum(axis=1))
+
+
+def test_no_more_threads_than_the_working_memory_has_room_for():
+    X, at_once, most = np.zeros((5000, 300)), [], []
+
+    def one(B):
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.02)
+        at_once.pop()
+        return B[:, 0]
+
+    # Room for a block of 16 rows of 300 values, the least there is.
+    with threadpool_limits(4, user_api="blas"), config_context(working_memory=1):
+        map_rows(one, X[:200])
+    assert max(most) == 1
 
 
 def _blas_threads():

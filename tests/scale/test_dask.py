@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from skclean import (
     AutoPurifier,
@@ -50,9 +51,12 @@ CLEANERS = {
 
 @pytest.fixture(autouse=True)
 def units(monkeypatch):
-    """Several blocks and units, of data as small as this."""
+    """Several blocks and units, of data as small as this, and two threads in memory."""
     monkeypatch.setattr(_blocks, "BLOCK_ROWS", 64)
     monkeypatch.setattr(_blocks, "UNIT_ROWS", 256)
+    monkeypatch.setattr(_blocks, "_TASK", 1)
+    with threadpool_limits(2, user_api="blas"):
+        yield
 
 
 def on_dask(X, chunks="uneven"):
