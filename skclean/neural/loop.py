@@ -95,7 +95,9 @@ def train(
     objective : object
         Has `parts`, a set of "labelled", "unlabelled" and "trusted";
         ``start(n_rows, n_classes, device)``, a Module of buffers or None; and
-        ``terms(network, batch, memory)``, a dict of scalars whose sum is minimised.
+        ``terms(network, batch, memory)``, a dict of scalars whose sum is minimised. Where several
+        processes train, the Module's ``share(fabric)``, if it has one, is called at the end of each
+        epoch, and checkpoints are written there alone.
     rows : TrainingRows
     open_inputs : callable
         From a device to `DeviceImages` or `DeviceFeatures`.
@@ -203,8 +205,7 @@ def train(
         must_agree["labels"] = digest(
             rows.codes, rows.target, rows.weight, rows.usable, rows.trusted
         )
-    writes = fabric.is_global_zero
-    checkpoints = Checkpoints(checkpoint_dir, must_agree, resume, name, writes)
+    checkpoints = Checkpoints(checkpoint_dir, must_agree, resume, name, fabric.is_global_zero)
     lay_out(learners.to(device))
     solver = fabric.setup_optimizers(
         make_optimizer(learners, optimizer, learning_rate, weight_decay, momentum, fabric)
@@ -225,6 +226,8 @@ def train(
     total = n_networks * steps * share * world
     bar = progress_bar(epochs * total, "rows", verbose and fabric.is_global_zero)
     bar.update(progress.epoch * total + progress.step * share * world)
+    sharing = [m for m in learners.memories if world > 1 and hasattr(m, "share")]
+    overdue = partial(is_due, checkpoints, checkpoint_seconds, fabric=fabric)
     saved = time.monotonic()
 
     code = compiled(learners.networks, compile)
@@ -279,7 +282,7 @@ def train(
                     progress.step += 1
                     bar.update(share * world)
                     whole = progress.step == n_networks * steps
-                    if not whole and is_due(checkpoints, checkpoint_seconds, saved, fabric):
+                    if not (whole or sharing) and overdue(saved):
                         check_terms(failed, epoch, name)
                         check_finite(progress, learners, name)
                         now = time.perf_counter()
@@ -292,6 +295,8 @@ def train(
             check_terms(failed, epoch, name)
             progress.totals = {k: fabric.all_reduce(x) for k, x in progress.totals.items()}
             check_finite(progress, learners, name)
+            for memory in sharing:
+                memory.share(fabric)
             seconds = progress.seconds + time.perf_counter() - started
             record = {k: x.item() / (n_networks * steps) for k, x in progress.totals.items()}
             record["learning_rate"] = rate_at((epoch + 1) * steps - 1)
@@ -312,8 +317,8 @@ def train(
             if fabric.is_global_zero and on_epoch_end is not None:
                 ended = bool(on_epoch_end(epoch, record)) or ended
             progress.ended = fabric.broadcast(ended)
-            last = progress.ended or epoch + 1 == end
-            if fabric.is_global_zero and (last or (epoch + 1) % checkpoint_every == 0):
+            due = progress.ended or epoch + 1 == end or (epoch + 1) % checkpoint_every == 0
+            if fabric.is_global_zero and (due or (sharing and overdue(saved))):
                 checkpoints.save(*state, _with_cleaners(progress, cleaners, checkpoints, told))
                 saved = time.monotonic()
     if further is not None:

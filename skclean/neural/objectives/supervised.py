@@ -18,6 +18,7 @@ from skclean.neural.losses import (
     symmetric_cross_entropy,
     weighted_mean,
 )
+from skclean.neural.memory import RowMemory
 from skclean.neural.mixing import mixup
 
 
@@ -43,6 +44,8 @@ class Supervised(BaseEstimator):
         Of "sce": A, which stands for the logarithm of a label's zeros.
     elr_weight : float >= 0, default=3
         λ of "elr", which `partial_fit` does not take, as it follows rows from epoch to epoch.
+        Several processes share the averages at the end of each epoch: a row that more than one of
+        them drew in it has the mean of theirs.
     elr_decay : float in [0, 1), default=0.7
         β of "elr": share of itself that the average keeps each time that the row is seen. λ and β
         are those of the paper for symmetric noise on CIFAR-10; it has 7 and 0.9 for CIFAR-100.
@@ -191,7 +194,7 @@ class Supervised(BaseEstimator):
         return cross_entropy(logits, target)
 
 
-class RunningPredictions(nn.Module):
+class RunningPredictions(RowMemory):
     """The running average of each row's predictions, 0 at the start.
 
     Parameters
@@ -206,7 +209,7 @@ class RunningPredictions(nn.Module):
     average: Tensor
 
     def __init__(self, n_rows: int, n_classes: int):
-        super().__init__()
+        super().__init__(n_rows)
         self.register_buffer("average", torch.zeros(n_rows, n_classes))
 
     @torch.no_grad()
@@ -230,4 +233,5 @@ class RunningPredictions(nn.Module):
             mean = (same / same.sum(dim=1, keepdim=True)) @ proba
         moved = torch.lerp(mean, self.average[rows].to(mean.dtype), decay)
         self.average[rows] = moved.to(self.average.dtype)
+        self.drawn[rows] = True
         return moved

@@ -5,20 +5,21 @@ from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
-from torch import Tensor, nn
+from torch import Tensor
 
 from skclean._validation import Interval
 from skclean.embeddings.nt_xent import full_precision
 from skclean.neural.batch import Batch
 from skclean.neural.losses import weighted_mean
+from skclean.neural.memory import RowMemory
 from skclean.neural.objectives.pi_model import all_rows, consistency_ramp, labelled_loss
 
 
-class Ensemble(nn.Module):
+class Ensemble(RowMemory):
     """Predictions of every row, accumulated over the epochs.
 
     A prediction enters the average when its row is met in a later epoch: targets come from earlier
-    epochs alone, and there is nothing to be done at the end of one.
+    epochs alone, and one process has nothing to do at the end of one.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ class Ensemble(nn.Module):
     epoch: Tensor
 
     def __init__(self, n_rows: int, n_classes: int, device: torch.device):
-        super().__init__()
+        super().__init__(n_rows, device)
         shape = n_rows, n_classes
         self.register_buffer("average", torch.zeros(shape, device=device))
         self.register_buffer("count", torch.zeros(n_rows, device=device))
@@ -86,6 +87,7 @@ class Ensemble(nn.Module):
         first = torch.where(same, place, len(rows)).amin(dim=1)
         self.latest[rows] = proba[first].to(self.latest.dtype)
         self.epoch[rows] = epoch
+        self.drawn[rows] = True
 
 
 class TemporalEnsembling(BaseEstimator):
@@ -93,8 +95,9 @@ class TemporalEnsembling(BaseEstimator):
 
     One view of every row is compared with the average of its predictions in earlier epochs, which
     decays exponentially and is corrected for its start at zero. The weights are as for `PiModel`.
-    A process knows the predictions that it made itself. `partial_fit` does not take it, as the rows
-    of a call are not known in the next.
+    Several processes share their predictions at the end of each epoch: a row that more than one of
+    them drew in it has the mean of the last prediction of each. `partial_fit` does not take it, as
+    the rows of a call are not known in the next.
 
     Parameters
     ----------

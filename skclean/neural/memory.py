@@ -1,0 +1,49 @@
+"""What an objective remembers of each row, made the same in all processes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class RowMemory(nn.Module):
+    """Buffers of shape (n_rows, ...), of which a process writes the rows that it draws.
+
+    Parameters
+    ----------
+    n_rows : int
+    device : torch.device or None, default=None
+
+    Attributes
+    ----------
+    drawn : Tensor of bool of shape (n_rows,)
+        Rows written since `share`, to be marked by those who write. No checkpoint holds it.
+    """
+
+    drawn: Tensor
+
+    def __init__(self, n_rows: int, device: Any = None):
+        super().__init__()
+        drawn = torch.zeros(n_rows, dtype=torch.bool, device=device)
+        self.register_buffer("drawn", drawn, persistent=False)
+
+    @torch.no_grad()
+    def share(self, fabric: Any) -> None:
+        """Set each row to its mean over the processes that drew it, by one collective.
+
+        A process counts once, however often it drew the row. A row that no process drew stays.
+        Processes that were equal before the rows were drawn are so again.
+
+        Parameters
+        ----------
+        fabric : Fabric
+        """
+        kept = [x for x in self.buffers() if x is not self.drawn]
+        flat = [x.flatten(1) if x.ndim > 1 else x[:, None] for x in kept]
+        own = torch.cat([*(x.float() for x in flat), torch.ones_like(self.drawn)[:, None]], dim=1)
+        total = fabric.all_reduce(torch.where(self.drawn[:, None], own, 0), reduce_op="sum")
+        *sums, count = total.split([*(x.shape[1] for x in flat), 1], dim=1)
+        for x, mine, added in zip(kept, flat, sums, strict=True):
+            shared = (added / count.clamp_min(1)).to(x.dtype)
+            x.copy_(torch.where(count > 0, shared, mine).view_as(x))
+        self.drawn.zero_()
