@@ -8,6 +8,7 @@ from sklearn.utils import check_array
 
 from skclean._array import detached, is_dask, is_host, is_numpy, to_numpy
 from skclean._labels import is_missing, short, shown
+from skclean._optional import import_optional
 
 _NAME = "LabelledSamples"
 
@@ -96,6 +97,12 @@ def _times(features):
             for place, (column, kind) in enumerate(zip(features.columns, kinds))
             if _of_time(kind) or (held and _holds_times(kind, features.iloc[:, place]))
         ]
+        return f"columns {short(columns)}" if columns else None
+    schema = getattr(features, "schema", None)
+    if hasattr(schema, "types"):
+        is_temporal = import_optional("pyarrow.types", "scale").is_temporal
+        named = zip(schema.names, schema.types)
+        columns = [name for name, kind in named if is_temporal(getattr(kind, "value_type", kind))]
         return f"columns {short(columns)}" if columns else None
     if not hasattr(features, "dtype"):
         try:

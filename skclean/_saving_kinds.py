@@ -6,7 +6,6 @@ import pathlib
 import sys
 import types
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from scipy import sparse
 from sklearn.utils import Bunch
 
 from skclean._optional import import_optional
+from skclean._saving_trees import check_nodes, check_tree
 from skclean._saving_types import (
     UnknownNameError,
     class_name,
@@ -164,30 +164,10 @@ def _make_tree(decoder, entry):
     from sklearn.tree._tree import Tree
 
     size, state = decoder.value(entry["size"]), decoder.state(entry["state"])
-    _check_tree(*size, **state)
+    check_tree(*size, **state)
     made = Tree(size[0], np.ascontiguousarray(size[1], dtype=np.intp), size[2])
     made.__setstate__(state)
     return made
-
-
-def _check_tree(n_features, n_classes, n_outputs, max_depth, node_count, nodes, values):
-    """Compiled code follows the nodes without looking where they lead."""
-    rows, node_count = np.arange(len(nodes)), int(node_count)
-    left, right = nodes["left_child"], nodes["right_child"]
-    inner = left != -1
-    ahead = np.minimum(left, right)[inner] > rows[inner]
-    inside = np.maximum(left, right)[inner] < node_count
-    feature = nodes["feature"][inner]
-    known = (feature >= 0) & (feature < n_features)
-    depth = np.zeros(len(nodes), dtype=np.int64)
-    sound = len(nodes) == node_count > 0 and bool((ahead & inside & known).all())
-    if sound:
-        for i in np.flatnonzero(inner):
-            depth[left[i]] = depth[right[i]] = depth[i] + 1
-    shape = (node_count, n_outputs, max(np.max(n_classes), 1))
-    fits = values.shape == shape and np.shape(n_classes) == (n_outputs,)
-    if not sound or not fits or not depth.max() <= max_depth <= node_count:
-        raise ValueError("a tree whose nodes do not fit together")
 
 
 def _make_loss(decoder, entry):
@@ -209,33 +189,8 @@ def _make_predictor(decoder, entry):
         raise ValueError("nodes of a boosted tree of another kind")
     if any(bits.dtype != np.uint32 or bits.shape[1:] != (8,) for bits in bitsets):
         raise ValueError("categories of a boosted tree of another kind")
-    _check_nodes(nodes)
+    check_nodes(nodes)
     return TreePredictor(nodes, *bitsets)
-
-
-def _check_nodes(nodes):
-    """Compiled code follows these nodes, too; those that split categories are never stored."""
-    rows = np.flatnonzero(nodes["is_leaf"] == 0)
-    inner = nodes[rows]
-    left, right = inner["left"], inner["right"]
-    sound = (np.minimum(left, right) > rows) & (np.maximum(left, right) < len(nodes))
-    sound &= (inner["feature_idx"] >= 0) & (inner["is_categorical"] == 0)
-    if not len(nodes) or not sound.all():
-        raise ValueError("a boosted tree whose nodes do not fit together")
-
-
-def check_boosted(estimator: Any) -> None:
-    """Raise ValueError for boosted trees that are not of as many features or classes as it says."""
-    for predictor in chain.from_iterable(getattr(estimator, "_predictors", ())):
-        nodes = predictor.nodes[predictor.nodes["is_leaf"] == 0]
-        if (nodes["feature_idx"] >= estimator.n_features_in_).any():
-            raise ValueError("a boosted tree of other features")
-    if hasattr(estimator, "estimators_") and hasattr(estimator, "n_trees_per_iteration_"):
-        shape = (estimator.n_estimators_, estimator.n_trees_per_iteration_)
-        trees = estimator.estimators_
-        features = {tree.tree_.n_features for tree in trees.flat}
-        if trees.shape != shape or features != {estimator.n_features_in_}:
-            raise ValueError("boosted trees of another number, or of other features")
 
 
 def _describe_numbers(encoder, x):

@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator
 
 from skclean._array import device, is_dask, to_numpy
 from skclean._optional import import_optional
-from skclean._saving_kinds import KINDS, check_boosted, full_name, known
+from skclean._saving_kinds import KINDS, full_name, known
+from skclean._saving_trees import check_trees
 from skclean._saving_types import (
     REQUESTS,
     UnknownNameError,
@@ -277,7 +278,7 @@ class Decoder:
         else:
             made.__dict__.update(state)
         if issubclass(cls, BaseEstimator):
-            check_boosted(made)
+            check_trees(made)
         if "_metadata_request" in state:
             _own_requests(state["_metadata_request"], made)
         return made

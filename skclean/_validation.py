@@ -16,6 +16,7 @@ from skclean._blocks import all_finite, in_chunks, map_rows
 from skclean._features import check_kind, no_number
 from skclean._fields import check_trusted
 from skclean._labels import short, shown
+from skclean._warnings import warn
 from skclean.samples import LabelledSamples
 
 #: What features may be in size: beyond, sums of products overflow.
@@ -77,6 +78,12 @@ def open_samples(
     ------
     ValueError
         If anything is not as said above.
+
+    Warns
+    -----
+    UserWarning
+        In a fit of a cleaner that has a use for the features alone, if the user put probabilities
+        in the container.
     """
     name = type(estimator).__name__
     features = open_features(X, estimator=estimator, reset=reset)
@@ -92,7 +99,18 @@ def open_samples(
     samples = attach_trusted(samples, trusted, name)
     if require_labels:
         check_two_classes(samples, name)
+    if reset and samples.proba is not None and not samples.purified:
+        _warn_of_unused_proba(estimator)
     return samples
+
+
+def _warn_of_unused_proba(estimator):
+    advice = getattr(estimator, "_proba_advice", "")
+    if advice:
+        warn(
+            f"{type(estimator).__name__}: expected a container without probabilities, got proba, "
+            f"which is not used here; do {advice} to have it judge the labels, or leave it out."
+        )
 
 
 def open_features(X: Any, *, estimator: Any, reset: bool) -> Any:

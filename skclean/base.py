@@ -78,6 +78,8 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
     _parameter_constraints: dict = {}
     #: Whether clean_proba are probabilities, so that their sum is a number of labels.
     _tells_how_many = True
+    #: What to do where the probabilities that a user put in the container are not used.
+    _proba_advice = ""
     #: Whether all is done in passes over the rows, so that dask arrays are understood.
     _in_passes = True
 

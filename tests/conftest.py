@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_blobs
 
 from skclean import _array
 
@@ -70,3 +71,12 @@ def xp(request, monkeypatch):
     with the dtype kept, and `to_numpy(array)`, which leads back.
     """
     return _LIBRARIES[request.param](monkeypatch)
+
+
+@pytest.fixture
+def blobs():
+    """300 rows of three overlapping classes, their truth as codes, labels of str, a third drawn."""
+    X, truth = make_blobs(300, centers=3, n_features=4, cluster_std=2.0, random_state=0)
+    rng = np.random.default_rng(0)
+    noisy = np.where(rng.random(300) < 0.3, rng.integers(0, 3, 300), truth)
+    return X, truth, np.array(["ant", "bee", "cat"])[noisy]

@@ -254,9 +254,11 @@ def test_times_among_objects_are_no_features():
 
 def test_times_in_a_table_of_arrow_are_no_features():
     pa = pytest.importorskip("pyarrow")
-    times = np.arange(len(X)).astype("M8[s]")
-    for message in refused(pa.table({"at": times})):
-        assert "got dates or times in an array of datetime64" in message
+    times = pa.array(np.arange(len(X)).astype("M8[s]"))
+    columns = {"at": times, "on": times.cast("date32"), "coded": times.dictionary_encode()}
+    for table in (pa.table(columns), pa.table({"u": np.ones(len(X)), **columns})):
+        for message in refused(table):
+            assert "got dates or times in columns [at, on, coded]; do leave them out" in message
 
 
 def test_missing_values_of_pandas_are_to_be_imputed():

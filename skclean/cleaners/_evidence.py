@@ -59,6 +59,10 @@ class EvidenceCleaner(BaseCleaner):
             clean[rows] = self._assess(given[rows], take_rows(proba, rows))
         return clean
 
+    @property
+    def _proba_advice(self):
+        return "" if self.estimator is None else "set estimator=None"
+
     def _assess(self, given: np.ndarray, proba: Any) -> np.ndarray:
         """`assess` for checked arguments without missing labels: what a subclass says."""
         raise NotImplementedError(f"{type(self).__name__} must define _assess")

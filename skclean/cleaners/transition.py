@@ -93,7 +93,8 @@ class TransitionCleaner(EvidenceCleaner):
     ConvergenceWarning
         If `max_iter` rounds were not enough.
     UserWarning
-        If `estimator` judges the labels that it was fitted to, as `cv` is None.
+        If `estimator` judges the labels that it was fitted to, as `cv` is None, or is set beside
+        probabilities of the user's in the container, which are not used then.
 
     Examples
     --------

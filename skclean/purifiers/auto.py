@@ -65,7 +65,7 @@ class AutoPurifier(BaseCleaner):
     more of them rightly, by more than a standard error of the difference. Labels are left alone
     where the features do not predict them, where rows are so few that overlapping classes may pass
     for wrong labels, or where the chosen purifier expects to mend less than `min_gain` of them.
-    Probabilities in a container are not used by the default candidates.
+    Probabilities in a container are not used by the default candidates, as a warning says.
 
     Parameters
     ----------
@@ -209,6 +209,11 @@ class AutoPurifier(BaseCleaner):
 
     def _cleaners_inside(self):
         return [self.purifier_]
+
+    @property
+    def _proba_advice(self):
+        advice = [candidate._proba_advice for _, candidate in self._open_candidates()]
+        return advice[0] if all(advice) else ""
 
     def _open_candidates(self):
         if self.candidates is None:

@@ -121,6 +121,10 @@ class CredibilityRelabeler(BaseCleaner):
         top, best = map_rows(_top, samples.proba)
         return self._relabel(samples, top, best, judged=(KEPT, TRUSTED, PREDICTED))
 
+    @property
+    def _proba_advice(self):
+        return getattr(self.cleaner, "_proba_advice", "")
+
     def _cleaners_inside(self):
         return [self.cleaner_] if isinstance(self.cleaner_, BaseCleaner) else []
 

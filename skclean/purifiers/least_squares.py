@@ -124,6 +124,11 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         In `fit` of the paper's solver, if every row is trusted, or without trusted rows if no class
         has two rows.
 
+    Warns
+    -----
+    UserWarning
+        If there are probabilities of the user's in the container, which are not used.
+
     References
     ----------
     Tu et al., "Learning from Noisy Labels with Decoupled Meta Label Purifier" (DMLP), CVPR 2023:
@@ -159,6 +164,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
 
     # Every row leaves itself out: no folds.
     cv = n_jobs = None
+    _proba_advice = "take TransitionCleaner"
 
     def __init__(
         self,
