@@ -29,10 +29,12 @@ SUPPORT_SEPARATIONS, SUPPORT_NATS = (2 / 3, 0.8, 0.9), (4.0, 0.0, -4.0)
 #: What it takes, in nats a class, by probabilities that predict fewer than half of the labels, once
 #: so many times as much is taken off as the likelihood loses with each row left out of T.
 CLASS_NATS, OPTIMISM = 2.0, 3.0
-#: Of more rows, noise has to make the labels likelier by the first share of what weak scores tell
-#: of them, or by the second for each label that is wrong. Clean labels of weak scores deviate from
-#: the model by less. Where fewer labels are wrong than the third share, no harm is done.
+#: Noise has to make the labels likelier by the first share of what weak scores tell of them, or by
+#: the second for each label that is wrong. Clean labels of weak scores deviate from the model by
+#: less. Where fewer labels are wrong than the third share, no harm is done.
 MISFIT, MISFIT_NOISE, LITTLE_NOISE = 0.007, 0.1, 0.02
+#: Of weak scores, these shares of the noise found are tried, as long as they make labels likelier.
+SHARES = (0.75, 0.5, 0.25)
 #: So many trusted rows of each class bear noise out by themselves.
 SURE = 3
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
@@ -54,18 +56,22 @@ def fit_supported(
 
     Up to `SUPPORT_ROWS` rows, noise is believed only if it makes the labels likelier than a T with
     less than one error does, by `needed_support`. Likewise the calibration of the scores, beside
-    one temperature. Without that, a few overlapping rows pass for wrong labels. Fewer than
-    `SUPPORT_CLASS_ROWS` rows a class bear out nothing.
+    one temperature. Without that, a few overlapping rows pass for wrong labels. Where classes stand
+    apart, that T has but the one temperature, too: a row whose neighbours all have another label
+    is known by that these have none of its own, and curves could be bent to tell it without noise.
+    Fewer than `SUPPORT_CLASS_ROWS` rows a class bear out nothing.
 
     What bears it out is the likelihood without M, which would lend T itself support. Of a
     classifier's probabilities, any power may bear it out beside clean labels. Where they predict
     fewer than half of the given labels, T could be but the classifier's confusion matrix: noise
     then takes `CLASS_NATS` nats a class, and a T that fits single rows counts against it.
 
-    Of more rows, all is believed but noise that weak scores of up to `QUADRATIC_CLASSES` classes
-    hardly bear out (see `MISFIT`), unless `SURE` rows of each class are trusted. Scores are weak
-    whose `separation` is that of one cloud, as all of two classes are, and probabilities that
-    predict fewer than half of the labels. Real noise is missed there, too, where it says little.
+    Of any number of rows, noise is not believed that weak scores of up to `QUADRATIC_CLASSES`
+    classes hardly bear out (see `MISFIT`), unless `SURE` rows of each class are trusted. Scores are
+    weak whose `separation` is that of one cloud, as all of two classes are, and, of many rows,
+    probabilities that predict fewer than half of the labels. Real noise is missed there, too, where
+    it says little. Where it is believed, it is scaled down as far as that makes labels likelier.
+    More rows bear out all else.
 
     Parameters
     ----------
@@ -103,14 +109,18 @@ def fit_supported(
         found = fit_rows(scores, given, trusted, **beside, **limits)
     else:
         found = fit_rows(scores, given, trusted, unmix=False, **limits)
-        found[0].support = n * (found[0].log_likelihood - simpler[0].log_likelihood)
+        rival = simpler[0] if apart < SUPPORT_SEPARATIONS[1] else plain
+        found[0].support = n * (found[0].log_likelihood - rival.log_likelihood)
         unmixed = fit_rows(scores, given, trusted, unmix=True, **limits)
         if unmixed[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN:
             unmixed[0].support = found[0].support
             found = unmixed
-    if found[0].support < needed:
+    weak = apart < SUPPORT_SEPARATIONS[0] and not _sure(given, trusted, n_classes)
+    if found[0].support < needed or (weak and _hardly_likelier(*found, simpler[0], given)):
         found = simpler
         found[0].support = -np.inf
+    elif weak:
+        found = _less_noise(found, scores, given, trusted, clean, limits)
     # Probabilities of noisy labels explain these as they are, as well as any noise does.
     least = -alike_nats(n) if log_proba and found is not simpler else needed
     if n * (found[0].log_likelihood - plain.log_likelihood) < least:
@@ -123,20 +133,37 @@ def _weighed(model, gamma, scores, given, trusted, clean, limits):
     """The fit to many rows, or that of clean labels if noise hardly makes these likelier."""
     rows = rows_of_fit(given, None, SUPPORT_ROWS)
     few = to_numpy(few_rows(scores, rows)).astype(np.float64)
-    noise = _noise(gamma, given)
     if limits["log_proba"]:
         weak = np.mean(few.argmax(axis=1) == given[rows]) <= 0.5
     else:
         weak = separation(few) < SUPPORT_SEPARATIONS[0]
-    if not weak or noise < LITTLE_NOISE or few.shape[1] > QUADRATIC_CLASSES:
-        return model, gamma
-    if trusted is not None and np.bincount(given[trusted], minlength=few.shape[1]).min() >= SURE:
+    if not weak or _noise(gamma, given) < LITTLE_NOISE or _sure(given, trusted, few.shape[1]):
         return model, gamma
     simpler, *some = fit_some(scores, given, trusted, transition=clean, **limits)
-    if model.log_likelihood - simpler.log_likelihood >= _least_gain(model, noise, given):
-        return model, gamma
+    if not _hardly_likelier(model, gamma, simpler, given):
+        return _less_noise((model, gamma), scores, given, trusted, clean, limits)
     simpler.support = -np.inf
     return simpler, all_posteriors(simpler, *some, scores, given)
+
+
+def _less_noise(found, scores, given, trusted, clean, limits):
+    """The fit, or one to a part of its noise if that makes the labels likelier.
+
+    T grows round by round by what it explains of the labels that D fits anew; where weak scores
+    hardly tell noise from overlap, it grows beyond what is likeliest with each row left out. Of
+    probabilities, the likelihood counts each row left out of T, too, and that of a held T does not.
+    """
+    model, _ = best = found
+    if limits["log_proba"]:
+        return found
+    for share in SHARES:
+        transition = share * model.transition + (1 - share) * clean
+        less = fit_rows(scores, given, trusted, transition=transition, **limits)
+        if less[0].log_likelihood <= best[0].log_likelihood:
+            break
+        best = less
+    best[0].support = model.support
+    return best
 
 
 def _noise(gamma, given):
@@ -144,11 +171,19 @@ def _noise(gamma, given):
     return float(1 - np.mean(to_numpy(own_column(gamma, given)), dtype=np.float64))
 
 
-def _least_gain(model, noise, given):
-    """Nats a row by which noise has to make labels likelier that weak scores tell something of."""
-    share = np.bincount(given) / len(given)
+def _hardly_likelier(model, gamma, simpler, given):
+    """Whether more than little noise makes labels likelier by less than weak scores may be off."""
+    noise, share = _noise(gamma, given), np.bincount(given) / len(given)
     told = model.log_likelihood - float(np.sum(share * np.log(np.maximum(share, TINY))))
-    return min(MISFIT, MISFIT_NOISE * noise) * told
+    least = min(MISFIT, MISFIT_NOISE * noise) * told
+    return noise >= LITTLE_NOISE and model.log_likelihood - simpler.log_likelihood < least
+
+
+def _sure(given, trusted, n_classes):
+    """Whether trusted rows, or more classes than D learns curves for, bear noise out."""
+    if n_classes > QUADRATIC_CLASSES:
+        return True
+    return trusted is not None and np.bincount(given[trusted], minlength=n_classes).min() >= SURE
 
 
 def needed_support(separation: float) -> float:

@@ -388,3 +388,14 @@ def test_wrong_labels_that_are_not_believed_do_not_look_clean():
     audit = cleaner.audit()
     if cleaner.model_.support == -np.inf:
         assert not audit.looks_clean and audit.interval[1] > np.sum(given != truth)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2, 0.4])
+@pytest.mark.parametrize(("n", "n_classes"), [(300, 30), (1000, 100)])
+def test_few_rows_of_each_of_many_classes_that_stand_apart(n, n_classes, rate):
+    X, y = make_blobs(n, 32, centers=n_classes, cluster_std=1.0, random_state=0)
+    given, _ = make_symmetric_noise(y, rate, random_state=1)
+    cleaner = TransitionCleaner().fit(X, given)
+    np.testing.assert_array_equal(cleaner.transduction_, y)
+    assert cleaner.noise_rate_ == pytest.approx(np.mean(given != y), abs=0.01)
+    np.testing.assert_array_equal(TransitionCleaner().fit(X, y).transduction_, y)
