@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from skclean._array import take_rows, to_numpy
-from skclean._blocks import map_rows, on_host, own_column, put_rows
+from skclean._blocks import map_rows, on_host, own_column, put_rows, sum_blocks
 from skclean._validation import Interval, StrOptions
 from skclean._warnings import warn
 from skclean.cleaners._evidence import EvidenceCleaner
@@ -15,6 +15,9 @@ from skclean.decision.summary import settled
 from skclean.decision.transition import fit_transition
 from skclean.decision.transition_support import fit_supported
 from skclean.evidence.fit import log_proba
+
+#: Where no more of the rows are expected to be given another class than their own, all is found.
+_SURE = 5e-4
 
 
 class TransitionCleaner(EvidenceCleaner):
@@ -46,7 +49,8 @@ class TransitionCleaner(EvidenceCleaner):
         Times that the least squares of the default evidence are fitted anew, to the posteriors
         found, with the noise pattern held. That gives better labels under pair noise and much
         noise, in twice the time; with fewer than some thousand rows, `clean_proba` becomes too
-        sure of itself, as the posteriors of a row's neighbours have seen its label.
+        sure of itself, as the posteriors of a row's neighbours have seen its label. Posteriors that
+        are sure of every row are not fitted to.
     max_iter : int, default=30
         Most rounds of a fit of the model.
     tol : float, default=1e-4
@@ -152,8 +156,10 @@ class TransitionCleaner(EvidenceCleaner):
         self._doubted_share = self._doubted(samples.given)
         self.log_likelihood_ = self.model_.log_likelihood
         self.n_iter_, self.converged_ = self.model_.n_iter, self.model_.converged
-        # Posteriors of a model that was not fitted have nothing to teach.
-        for _ in range(self.n_refits if self.evidence_.raw and self.n_iter_ else 0):
+        # Posteriors of a model that was not fitted have nothing to teach, nor do sure ones: labels
+        # that they leave, few of each class perhaps, would be explained by curves and not by noise.
+        teach = self.evidence_.raw and self.n_iter_ and _doubt(posterior) > _SURE
+        for _ in range(self.n_refits if teach else 0):
             self.evidence_ = None  # One of them at a time.
             self.evidence_ = self._new_evidence(samples, groups, soft=posterior, weight=weight)
             posterior = self._fit_model(samples, self.transition_matrix_)
@@ -237,6 +243,11 @@ class TransitionCleaner(EvidenceCleaner):
             clean_proba=clean,
             right_proba=None,
         )
+
+
+def _doubt(posterior):
+    """Share of the rows (n, C) whose likeliest class is wrong by the posteriors themselves."""
+    return sum_blocks(lambda p: (np.sum(1 - p.max(axis=1)),), posterior)[0] / len(posterior)
 
 
 def _judge(posterior, given, certain):

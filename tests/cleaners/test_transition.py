@@ -399,3 +399,15 @@ def test_few_rows_of_each_of_many_classes_that_stand_apart(n, n_classes, rate):
     np.testing.assert_array_equal(cleaner.transduction_, y)
     assert cleaner.noise_rate_ == pytest.approx(np.mean(given != y), abs=0.01)
     np.testing.assert_array_equal(TransitionCleaner().fit(X, y).transduction_, y)
+
+
+def test_posteriors_that_are_sure_of_every_row_are_not_fitted_to():
+    X, y = make_blobs(300, 32, centers=30, cluster_std=1.0, random_state=0)
+    given, _ = make_symmetric_noise(y, 0.2, random_state=1)
+    once, again = TransitionCleaner().fit(X, given), TransitionCleaner(n_refits=1).fit(X, given)
+    np.testing.assert_array_equal(again.clean_proba_, once.clean_proba_)
+    np.testing.assert_array_equal(again.transduction_, y)
+    X, y = make_blobs(1000, 4, centers=5, cluster_std=3.0, random_state=0)
+    given, _ = make_symmetric_noise(y, 0.4, random_state=1)
+    once, again = TransitionCleaner().fit(X, given), TransitionCleaner(n_refits=1).fit(X, given)
+    assert np.abs(again.clean_proba_ - once.clean_proba_).max() > 0.01
