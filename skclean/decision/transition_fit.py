@@ -19,6 +19,9 @@ MIXING_CLASSES = 128
 #: Ridge of the least-squares inverse of T that takes the noise out of the scores.
 UNMIXING_RIDGE = 0.2
 TINY = 1e-30
+#: Values of a part of the rows that is worked on at a time: larger arrays come from the system
+#: anew, page by page, and take longer than the work on them.
+_PART = 1 << 18
 
 
 class TransitionFit:
@@ -63,11 +66,18 @@ class TransitionFit:
         self.model.square_center = to_numpy(mean)
         self.model.square_scale = float(xp.mean((squares - mean) ** 2)) ** 0.5 or 1.0
 
-    def factor(self, transition):
-        """P(given_i | true = y) as (C, n): a column of T for noisy rows, the label for trusted."""
-        table = transition.T.astype(np.float32)[self.given]
-        table[~self.noisy] = np.eye(len(transition))[self.given[~self.noisy]]
-        return cast_like(np.ascontiguousarray(table.T), self.s)
+    def over_parts(self, function):
+        """What a function makes of each part of the rows, a slice: of all at once on a device."""
+        size = max(_PART // len(self.model.bias), 1) if isinstance(self.s, np.ndarray) else self.n
+        return [function(slice(i, min(i + size, self.n))) for i in range(0, self.n, size)]
+
+    def factor(self, transition, rows):
+        """P(given_i | true = y) as (C, m): a column of T for noisy rows, the label for trusted."""
+        given, sure = self.given[rows], np.flatnonzero(~self.noisy[rows])
+        table = np.take(transition, given, axis=1).astype(np.float32)
+        table[:, sure] = 0
+        table[given[sure], sure] = 1
+        return cast_like(table, self.s)
 
     def posterior(self, proba, factor):
         """Gamma (C, n) and the likelihood (n,) of the given labels."""
@@ -76,9 +86,9 @@ class TransitionFit:
         gamma /= likelihood
         return gamma, likelihood
 
-    def mean_log(self, likelihood):
-        """The mean logarithm of the likelihood (n,), in float64."""
-        return float(self.xp.mean(self.xp.astype(self.xp.log(likelihood), self.xp.float64)))
+    def sum_log(self, likelihood):
+        """The sum of the logarithms of likelihoods, in float64."""
+        return float(self.xp.sum(self.xp.astype(self.xp.log(likelihood), self.xp.float64)))
 
     def started(self, share):
         """The fit at its start from a share of the noise of uniformly random labels."""
@@ -105,11 +115,10 @@ class TransitionFit:
         raw = model.power is None
         while model.n_iter < max_iter and not model.converged:
             self.climb()
-            proba = self.leave_one_out()
+            self.gamma = self.leave_one_out()
             if not self.held:
-                self.update_transition(proba)
-            self.gamma, likelihood = self.posterior(proba, self.factor(model.transition))
-            trace.append(self.mean_log(likelihood))
+                self.update_transition(self.gamma)
+            trace.append(sum(self.over_parts(self.into_posterior)) / self.n)
             model.n_iter = len(trace)
             since = 0 if raw else model.n_iter - 1 - int(np.argmax(trace))
             settled = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
@@ -132,24 +141,29 @@ class TransitionFit:
         part.ends = np.searchsorted(part.given, np.arange(n_classes + 1))
         theta, last = np.append(np.zeros(n_classes), 0.0), -np.inf
         for _ in range(max_iter):
-            factor = part.factor(self.model.transition)
+            transition = self.model.transition
 
-            def loss(theta, factor=factor):
-                tau = float(np.exp(theta[-1]))
-                proba = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
-                gamma, likelihood = part.posterior(proba, factor)
-                residual = proba - gamma
-                along = float(self.xp.sum(residual * part.s))
-                gradient = np.append(_row_sums(residual), tau * along) / part.n
-                return -part.mean_log(likelihood), gradient
+            def loss(theta, transition=transition):
+                tau, bias = float(np.exp(theta[-1])), cast_like(theta[:-1, None], part.s)
+
+                def sums(rows):
+                    proba = softmax(tau * part.s[:, rows] + bias)
+                    factor = part.factor(transition, rows)
+                    gamma, likelihood = part.posterior(proba, factor)
+                    residual = proba - gamma
+                    along = float(self.xp.sum(residual * part.s[:, rows]))
+                    return part.sum_log(likelihood), _row_sums(residual), tau * along
+
+                total, *gradient = (sum(x) for x in zip(*part.over_parts(sums), strict=True))
+                return -total / part.n, np.append(*gradient) / part.n
 
             found = minimize(loss, theta, jac=True, method="L-BFGS-B", options={"maxiter": 4})
             theta = found.x
             tau = float(np.exp(theta[-1]))
-            proba = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
+            part.gamma = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
             if not keep:
-                part.update_transition(proba)
-            now = part.mean_log(part.posterior(proba, part.factor(self.model.transition))[1])
+                part.update_transition(part.gamma)
+            now = sum(part.over_parts(part.into_posterior)) / part.n
             if abs(now - last) < tol:
                 break
             last = now
@@ -163,10 +177,9 @@ class TransitionFit:
         self.unmixed = self.s
         if self.unmix and not self.mixing:
             self.unmixed = self.xp.matmul(cast_like(self.unmixing.T, self.s), self.s)
-        factor = self.factor(transition)
         theta = np.concatenate([self.D.ravel(), self.model.bias, self.model.curve, [self.tau]])
         options = {"maxiter": max_iter}
-        found = minimize(self.loss, theta, (factor,), jac=True, method="L-BFGS-B", options=options)
+        found = minimize(self.loss, theta, jac=True, method="L-BFGS-B", options=options)
         self.unpack(found.x)
 
     def unpack(self, theta):
@@ -181,25 +194,27 @@ class TransitionFit:
         else:
             self.model.linear = np.full((1, n_classes), self.tau)
 
-    def loss(self, theta, factor):
+    def loss(self, theta):
         """Penalised negative log-likelihood per row at fixed T, and its gradient."""
         self.unpack(theta)
-        proba = softmax(self.model._logits(self.unmixed, self.squares))
-        gamma, likelihood = self.posterior(proba, factor)
-        residual = proba - gamma
+
+        def sums(rows):
+            squares, unmixed = self.squares[:, rows], self.unmixed[:, rows]
+            proba = softmax(self.model._logits(unmixed, squares))
+            gamma, likelihood = self.posterior(proba, self.factor(self.model.transition, rows))
+            residual = proba - gamma
+            if self.mixing:
+                g = to_numpy(self.xp.matmul(self.f[:, rows], residual.T)).astype(np.float64)
+            else:
+                g = float(self.xp.sum(residual * unmixed))
+            return self.sum_log(likelihood), g, _row_sums(residual), _row_sums(residual * squares)
+
+        total, g, *gradient = (sum(x) for x in zip(*self.over_parts(sums), strict=True))
+        along = np.sum(g[: len(self.model.bias)] * self.unmixing) if self.mixing else g
         penalty = 0.5 * self.precision * np.sum(self.D**2)
-        if self.mixing:
-            g = to_numpy(self.xp.matmul(self.f, residual.T)).astype(np.float64)
-            along = np.sum(g[: len(self.model.bias)] * self.unmixing)
-        else:
-            g, along = self.D, float(self.xp.sum(residual * self.unmixed))
-        gradient = [
-            (g + self.precision * self.D).ravel(),
-            _row_sums(residual),
-            _row_sums(residual * self.squares),
-            [along],
-        ]
-        return penalty / self.n - self.mean_log(likelihood), np.concatenate(gradient) / self.n
+        from_d = (g if self.mixing else 0) + self.precision * self.D
+        gradient = np.concatenate([from_d.ravel(), *gradient, [along]])
+        return (penalty - total) / self.n, gradient / self.n
 
     def leave_one_out(self):
         """Q of each row without its own label, and the next precision of the prior of D.
@@ -208,48 +223,84 @@ class TransitionFit:
         row moves its logits by sum_a (u_a' f)^2 / (e_a l_b + precision) along eigenvector b of
         the second factor.
         """
-        xp = self.xp
-        z = self.model._logits(self.unmixed, self.squares)
-        proba = softmax(z)
+        xp, z, transition = self.xp, self.xp.empty_like(self.s), self.model.transition
+        residual = xp.empty_like(z) if self.mixing else None
+
+        def fitted(rows):
+            z[:, rows] = self.model._logits(self.unmixed[:, rows], self.squares[:, rows])
+            proba = softmax(z[:, rows])
+            if not self.mixing:
+                z[:, rows] = proba
+                return 0
+            g = proba - self.posterior(proba, self.factor(transition, rows))[0]
+            residual[:, rows] = g
+            return to_numpy(xp.matmul(g, g.T)).astype(np.float64)
+
+        outer = sum(self.over_parts(fitted))
         if not self.mixing:
-            return proba
-        residual = proba
-        residual -= self.posterior(proba, self.factor(self.model.transition))[0]
-        outer = to_numpy(xp.matmul(residual, residual.T)).astype(np.float64) / self.n
-        spread, vectors = np.linalg.eigh(outer)
+            return z
+        spread, vectors = np.linalg.eigh(outer / self.n)
         curvature = self.energy[:, None] * np.maximum(spread, 0)
         damping = cast_like((1 / (curvature + self.precision)).T, self.s)
         vectors = cast_like(vectors, self.s)
-        along = xp.matmul(vectors.T, residual) * xp.matmul(damping, self.leverage)
-        z += xp.matmul(vectors, along)
+
+        def moved(rows):
+            along = xp.matmul(vectors.T, residual[:, rows])
+            along *= xp.matmul(damping, self.leverage[:, rows])
+            z[:, rows] = softmax(z[:, rows] + xp.matmul(vectors, along))
+
+        self.over_parts(moved)
         size = max(float(np.sum(self.D**2)), 1e-12)
         for _ in range(3):
             used = float(np.sum(curvature / (curvature + self.precision)))
             self.precision = float(np.clip(used / size, 1e-2, 1e7))
-        return softmax(z)
+        return z
 
     def update_transition(self, proba, steps=3):
         """EM on T at fixed q; the priors are fitted to the first counts."""
         for step in range(steps):
-            gamma, _ = self.posterior(proba, self.factor(self.model.transition))
+            transition = self.model.transition
+
+            def gamma(rows, transition=transition):
+                return self.posterior(proba[:, rows], self.factor(transition, rows))[0]
+
             counts = self.counts(gamma)
             if step == 0:
                 self.prior.fit(counts)
             self.model.transition = dominant(self.prior.transition(counts))
 
+    def into_posterior(self, rows):
+        """Write gamma of some rows over their q; the sum of the logarithms of their likelihoods."""
+        factor = self.factor(self.model.transition, rows)
+        self.gamma[:, rows], likelihood = self.posterior(self.gamma[:, rows], factor)
+        return self.sum_log(likelihood)
+
     def counts(self, gamma):
-        """Expected number of noisy rows of each true class (row) and given label (column)."""
-        if not self.noisy.all():
-            gamma = gamma * cast_like(self.noisy[None, :].astype(np.float64), gamma)
-        columns = [
-            _row_sums(gamma[:, start:end])
-            for start, end in zip(self.ends[:-1], self.ends[1:], strict=True)
-        ]
-        return np.stack(columns, axis=1)
+        """Expected number of noisy rows of each true class (row) and given label (column).
+
+        `gamma` gives the posteriors (C, m) of a slice of the rows.
+        """
+        counts = np.zeros((len(self.model.bias),) * 2)
+
+        def count(rows):
+            part, noisy = gamma(rows), self.noisy[rows]
+            if not noisy.all():
+                part = part * cast_like(noisy[None, :].astype(np.float64), part)
+            ends = np.clip(self.ends, rows.start, rows.stop) - rows.start
+            present = np.flatnonzero(np.diff(ends))
+            if isinstance(part, np.ndarray):
+                sums = np.add.reduceat(part, ends[present], axis=1, dtype=np.float64)
+            else:
+                pairs = zip(ends[present], ends[present + 1], strict=True)
+                sums = np.stack([_row_sums(part[:, i:j]) for i, j in pairs], axis=1)
+            counts[:, present] += sums
+
+        self.over_parts(count)
+        return counts
 
     def left_out_of_transition(self):
         """The mean log-likelihood, each row left out of the counts behind T as well as out of q."""
-        counts, change = self.counts(self.gamma), 0.0
+        counts, change = self.counts(lambda rows: self.gamma[:, rows]), 0.0
         for k, (start, end) in enumerate(zip(self.ends[:-1], self.ends[1:], strict=True)):
             rows = np.flatnonzero(self.noisy[start:end])
             gamma = to_numpy(self.gamma[:, start:end]).astype(np.float64)[:, rows]

@@ -116,7 +116,8 @@ def fit_supported(
             unmixed[0].support = found[0].support
             found = unmixed
     weak = apart < SUPPORT_SEPARATIONS[0] and not _sure(given, trusted, n_classes)
-    if found[0].support < needed or (weak and _hardly_likelier(*found, simpler[0], given)):
+    hardly = weak and _hardly_likelier(found[0], found[1], simpler[0], given)
+    if found[0].support < needed or hardly:
         found = simpler
         found[0].support = -np.inf
     elif weak:

@@ -90,7 +90,7 @@ def test_likelihood_without_a_rows_own_count_by_loops():
     fit = TransitionFit(scores, given, trusted, power=1.0).started(2 / 3)
     fit.rounds(4, 0.0)
     fit, total = fit.best, 0.0
-    counts = fit.counts(fit.gamma)
+    counts = fit.counts(lambda rows: fit.gamma[:, rows])
     for i, (k, noisy) in enumerate(zip(fit.given, fit.noisy, strict=True)):
         left = np.ones(4)
         if noisy:
