@@ -276,14 +276,16 @@ def _map_unit(function, size, *rowwise, out=None, width=0):
 @contextmanager
 def _in_threads(function, rowwise, slices, width):
     """What a function makes of slices of the rows, in order: of NumPy arrays, on all cores."""
+    one_by_one = (function(rows) for rows in slices)
     if not all(isinstance(x, np.ndarray) for x in rowwise if x is not None):
-        yield map(function, slices)
+        yield one_by_one
         return
     values = _width(rowwise, width) * (slices[0].stop or 1)
     size = max(1, _TASK // values)
     groups = [slices[i : i + size] for i in range(0, len(slices), size)]
     with threads(min(len(groups), int(_affordable(values)))) as run:
-        yield chain.from_iterable(run(lambda group: [function(rows) for rows in group], groups))
+        found = run(lambda group: [function(rows) for rows in group], groups)
+        yield one_by_one if run is map else chain.from_iterable(found)
 
 
 def _total(sums: Iterable) -> list[Any]:

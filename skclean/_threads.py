@@ -1,5 +1,6 @@
 """Threads of BLAS, and of Python in their place."""
 
+import os
 import sys
 import threading
 from collections import deque
@@ -51,7 +52,7 @@ def threads(most: int) -> Iterator[Callable[[Callable, Iterable], Iterable]]:
 
     Work that is more than products then runs on all cores, and products give the same last bits on
     any number of them. Results come in order, while few wait to be taken. Within another such
-    context, and within `one_blas_thread`, it is Python's own `map`.
+    context or `one_blas_thread`, of whatever thread, it is Python's own `map`.
     """
     n_threads = min(_blas_threads(), most) if most > 1 else 1
     with one_blas_thread():
@@ -63,20 +64,24 @@ def threads(most: int) -> Iterator[Callable[[Callable, Iterable], Iterable]]:
 
 
 def _map_in_order(pool, ahead, function, items):
-    # Both belong to a thread.
-    errors, config = np.geterr(), get_config()
+    # All three belong to a thread.
+    errors, on_error, config = np.geterr(), np.geterrcall(), get_config()
 
     def call(item):
-        with np.errstate(**errors), config_context(**config):
+        with np.errstate(call=on_error, **errors), config_context(**config):
             return function(item)
 
     waiting: deque = deque()
     for item in items:
-        waiting.append(pool.submit(call, item))
+        try:
+            waiting.append(pool.submit(call, item).result)
+        except RuntimeError:
+            # A thread outlives the main one, after which no thread can be started any more.
+            waiting.append(partial(function, item))
         if len(waiting) > ahead:
-            yield waiting.popleft().result()
+            yield waiting.popleft()()
     while waiting:
-        yield waiting.popleft().result()
+        yield waiting.popleft()()
 
 
 def _blas_threads():
@@ -85,6 +90,19 @@ def _blas_threads():
         return 1
     found = [m["num_threads"] for m in _libraries().info() if m["user_api"] == "blas"]
     return max(found, default=joblib.cpu_count())
+
+
+def _forget():
+    """What a child process does not share with the threads of its parent: they are not in it."""
+    global _lock, _inside
+    if _inside:
+        _limits.restore_original_limits()
+    _lock, _inside = threading.Lock(), 0
+
+
+# Not there on Windows, where nothing forks.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _libraries():

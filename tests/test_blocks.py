@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -6,7 +9,7 @@ import pytest
 from sklearn import config_context, get_config
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skclean import _blocks
+from skclean import _blocks, _threads
 from skclean._array import take_rows
 from skclean._blocks import (
     all_finite,
@@ -250,6 +253,58 @@ def test_an_error_in_a_thread_is_raised_and_ends_the_pass():
             sum_blocks(fail, X, width=600)
         assert len(seen) < 20
         assert max(_blas_threads(), default=2) == 2
+
+
+def test_the_callback_of_numpy_errors_reaches_the_threads():
+    seen = []
+    with threadpool_limits(2, user_api="blas"):
+        with np.errstate(divide="call", call=lambda *_: seen.append(1)):
+            map_rows(lambda B: (1 / B).sum(axis=1), np.zeros((5000, 300)))
+    assert len(seen) == 5
+
+
+LATE = """
+import threading, numpy as np
+from threadpoolctl import threadpool_limits
+from skclean._blocks import sum_blocks
+
+def late():
+    threading.main_thread().join()
+    with threadpool_limits(2, user_api="blas"):
+        print(sum_blocks(lambda B: (B.sum(),), np.ones((5000, 300)))[0])
+
+threading.Thread(target=late).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one():
+    found = subprocess.run(
+        [sys.executable, "-c", LATE], capture_output=True, text=True, timeout=120
+    )
+    assert found.stdout.strip() == "1500000.0", found.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="expected a system that forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_forked_beside_a_pass_has_threads_of_its_own():
+    with threadpool_limits(2, user_api="blas"):
+        before, here, go_on = _blas_threads(), threading.Event(), threading.Event()
+
+        def wait():
+            with one_blas_thread():
+                here.set()
+                go_on.wait(60)
+
+        other = threading.Thread(target=wait)
+        other.start()
+        here.wait(60)
+        child = os.fork()
+        if not child:
+            os._exit(0 if _blas_threads() == before and _threads._inside == 0 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        go_on.set()
+        other.join()
+        assert _blas_threads() == before
 
 
 def test_a_pass_within_a_pass():

@@ -78,7 +78,8 @@ class TransitionCleaner(EvidenceCleaner):
     transduction_ : ndarray of shape (n,)
         Purified labels.
     noise_rate_ : float
-        Mean of ``1 - clean_proba_`` over the rows judged.
+        Mean of ``1 - clean_proba_`` over the rows judged: about 0, too, where the labels do not
+        bear noise out, which `audit` tells from clean labels.
     threshold_ : float
         The threshold used.
     transition_matrix_ : ndarray of shape (C, C)

@@ -68,10 +68,10 @@ def fit_supported(
 
     Of any number of rows, noise is not believed that weak scores of up to `QUADRATIC_CLASSES`
     classes hardly bear out (see `MISFIT`), unless `SURE` rows of each class are trusted. Scores are
-    weak whose `separation` is that of one cloud, as all of two classes are, and, of many rows,
-    probabilities that predict fewer than half of the labels. Real noise is missed there, too, where
-    it says little. Where it is believed, it is scaled down as far as that makes labels likelier.
-    More rows bear out all else.
+    weak whose `separation` is that of one cloud, and, of many rows, probabilities that predict
+    fewer than half of the labels. Real noise is missed there, too, where it says little. Where it
+    is believed without M, it is scaled down as far as that makes labels likelier. More rows bear
+    out all else.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def fit_supported(
         return plain, plain.posterior(scores, given)
     simpler = fit_rows(scores, given, trusted, transition=clean, **limits)
     host = to_numpy(scores).astype(np.float64)
-    apart = separation(host)
+    apart, weak = separation(host), False
     needed = needed_support(apart)
     if log_proba:
         apart, optimism = 1.0, 0.0
@@ -111,13 +111,14 @@ def fit_supported(
         found = fit_rows(scores, given, trusted, unmix=False, **limits)
         rival = simpler[0] if apart < SUPPORT_SEPARATIONS[1] else plain
         found[0].support = n * (found[0].log_likelihood - rival.log_likelihood)
+        weak = apart < SUPPORT_SEPARATIONS[0] and not _sure(given, trusted, n_classes)
+        if weak and _hardly_likelier(found[0], found[1], simpler[0], given):
+            found[0].support = -np.inf
         unmixed = fit_rows(scores, given, trusted, unmix=True, **limits)
         if unmixed[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN:
             unmixed[0].support = found[0].support
-            found = unmixed
-    weak = apart < SUPPORT_SEPARATIONS[0] and not _sure(given, trusted, n_classes)
-    hardly = weak and _hardly_likelier(found[0], found[1], simpler[0], given)
-    if found[0].support < needed or hardly:
+            found, weak = unmixed, False
+    if found[0].support < needed:
         found = simpler
         found[0].support = -np.inf
     elif weak:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, beside, cast_like, take_rows, to_numpy
+from skclean._array import array_namespace, beside, cast_like, one_hot, take_rows, to_numpy
 from skclean._blocks import map_rows, sum_blocks
 from skclean.linalg.feature_map import linear_map
 
@@ -92,7 +92,7 @@ class SharedGaussian:
             self._leave_out(to_class, to_all, known, codes[known], between)
             return judge(to_class, to_all)
 
-        return map_rows(distances, X, codes)
+        return map_rows(distances, X, codes, width=max(X.shape[1], len(self.means)))
 
     def _leave_out(self, to_class, to_all, rows, codes, between):
         """Correct the distances of `rows` for their own part in the fit, in place."""
@@ -143,9 +143,9 @@ def fit_shared_gaussian(X: Any, codes: np.ndarray, n_classes: int) -> SharedGaus
         if (codes < 0).any():
             X, codes = take_rows(X, np.flatnonzero(codes >= 0)), codes[codes >= 0]
         X = X - center
-        return xp.matmul(X.T, X), xp.matmul(cast_like(np.eye(n_classes)[:, codes], X), X)
+        return xp.matmul(X.T, X), xp.matmul(one_hot(codes, n_classes, X).T, X)
 
-    gram, sums = sum_blocks(products, X, codes)
+    gram, sums = sum_blocks(products, X, codes, width=max(X.shape[1], n_classes))
     counts = np.bincount(codes[codes >= 0], minlength=n_classes)
     n, sums, gram = counts.sum(), to_numpy(sums), to_numpy(gram)
     means, mean = sums / np.maximum(counts, 1)[:, None], sums.sum(axis=0) / n

@@ -76,7 +76,7 @@ class Ridge:
             phi = self._centred(X)
             return array_namespace(phi).matmul(phi, coefficients) + mean
 
-        return map_rows(score, X, width=self.features.width)
+        return map_rows(score, X, width=max(self.features.width, len(self.target_mean)))
 
     def leave_one_out(
         self,
@@ -117,7 +117,8 @@ class Ridge:
             fit = xp.matmul(phi, coefficients) + mean
             return Y - (Y - fit) / xp.clip(1 - h, 1e-6, None)[:, None]
 
-        scores = map_rows(score, X, targets, weight, width=self.features.width)
+        width = max(self.features.width, n_classes)
+        scores = map_rows(score, X, targets, weight, width=width)
         if groups is None:
             return scores
         out = to_numpy(scores).copy()

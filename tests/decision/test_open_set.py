@@ -80,11 +80,11 @@ def test_gradient(expected):
 @pytest.mark.parametrize("noise", [0.0, 0.4])
 @pytest.mark.parametrize("n_open", [0, 1000, 4000])
 def test_shares_are_found(n_open, noise):
-    n = 10_000
+    n, rng = 10_000, np.random.default_rng(0)
     is_open = np.arange(n) < n_open
-    signal = RNG.standard_normal((n, 2)) + np.array([4.0, 0]) * ~is_open[:, None]
-    random_label = is_open | (RNG.random(n) < noise)
-    low = random_label & (RNG.random(n) < 0.25)
+    signal = rng.standard_normal((n, 2)) + np.array([4.0, 0]) * ~is_open[:, None]
+    random_label = is_open | (rng.random(n) < noise)
+    low = random_label & (rng.random(n) < 0.25)
     model = fit_open_set(signal, low, np.full(n, 0.25))
     assert model.noise == pytest.approx(noise, abs=0.05)
     pi = model.open_proba(signal)
