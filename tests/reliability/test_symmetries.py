@@ -42,7 +42,7 @@ ORDERLESS = [
     (Pipeline([("clean", GMMCleaner()), ("relabel", CredibilityRelabeler())]), 0.02),
     (TransitionCleaner(), 0.1),
     (LeastSquaresMetaPurifier(), 0.1),
-    (AutoPurifier(), 0.1),
+    (AutoPurifier(), 0.2),
 ]
 EVERY = [
     *(estimator for estimator, _ in ORDERLESS),
