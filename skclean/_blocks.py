@@ -74,10 +74,7 @@ def sum_blocks(function: Callable, *rowwise: Any, width: int = 0) -> list[Any]:
         with any_size():
             return total.compute()
 
-    def sums(rows):
-        return function(*(_part(x, rows) for x in rowwise))
-
-    with _in_threads(sums, rowwise, [*_slices(n, size)], width) as blocks:
+    with _in_threads(function, rowwise, [*_slices(n, size)], width) as blocks:
         n_units, of_unit = max(-(-n // UNIT_ROWS), 1), UNIT_ROWS // size
         return _tree(lambda _: _added(islice(blocks, of_unit)), _total, 0, n_units)
 
@@ -230,19 +227,19 @@ def own_column(proba: Any, codes: np.ndarray) -> Any:
 
 def block_rows(*rowwise: Any, width: int = 0) -> int:
     """Rows of a block: `BLOCK_ROWS`, fewer where scikit-learn's `working_memory` asks for it."""
-    affordable = int(_affordable(_width(rowwise, width)))
+    affordable = _affordable(_width(rowwise, width))
     return min(BLOCK_ROWS, 1 << max(affordable.bit_length() - 1, 4))
 
 
 def _affordable(values):
     """How many rows, or blocks, of so many values scikit-learn's `working_memory` has room for."""
-    return get_config()["working_memory"] * 2**20 / (8 * _COPIES * values)
+    return int(get_config()["working_memory"] * 2**20 / (8 * _COPIES * values))
 
 
 def _sum_unit(function, size, *rowwise):
     """The sums over the rows of one unit."""
-    slices = _slices(_n_rows(rowwise), size)
-    return _added(function(*(_part(x, rows) for x in rowwise)) for rows in slices)
+    with _in_threads(function, rowwise, [*_slices(_n_rows(rowwise), size)]) as blocks:
+        return _added(blocks)
 
 
 def _added(blocks):
@@ -256,15 +253,11 @@ def _added(blocks):
 
 def _map_unit(function, size, *rowwise, out=None, width=0):
     """The values of the rows, a list of arrays."""
-
-    def parts(rows):
-        found = function(*(_part(x, rows) for x in rowwise))
-        return found if isinstance(found, tuple) else (found,)
-
     n, values = _n_rows(rowwise), None
     slices = [*_slices(n, size)]
-    with _in_threads(parts, rowwise, slices, width) as blocks:
+    with _in_threads(function, rowwise, slices, width) as blocks:
         for rows, found in zip(slices, blocks, strict=True):
+            found = found if isinstance(found, tuple) else (found,)
             if values is None:
                 empty = (_empty(n, x) for x in found[out is not None :])
                 values = [*empty] if out is None else [out, *empty]
@@ -274,17 +267,21 @@ def _map_unit(function, size, *rowwise, out=None, width=0):
 
 
 @contextmanager
-def _in_threads(function, rowwise, slices, width):
+def _in_threads(function, rowwise, slices, width=0):
     """What a function makes of slices of the rows, in order: of NumPy arrays, on all cores."""
-    one_by_one = (function(rows) for rows in slices)
+
+    def of(rows):
+        return function(*(_part(x, rows) for x in rowwise))
+
+    one_by_one = (of(rows) for rows in slices)
     if not all(isinstance(x, np.ndarray) for x in rowwise if x is not None):
         yield one_by_one
         return
     values = _width(rowwise, width) * (slices[0].stop or 1)
     size = max(1, _TASK // values)
     groups = [slices[i : i + size] for i in range(0, len(slices), size)]
-    with threads(min(len(groups), int(_affordable(values)))) as run:
-        found = run(lambda group: [function(rows) for rows in group], groups)
+    with threads(min(len(groups), _affordable(values))) as run:
+        found = run(lambda group: [of(rows) for rows in group], groups)
         yield one_by_one if run is map else chain.from_iterable(found)
 
 

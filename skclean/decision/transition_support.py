@@ -112,7 +112,7 @@ def fit_supported(
         rival = simpler[0] if apart < SUPPORT_SEPARATIONS[1] else plain
         found[0].support = n * (found[0].log_likelihood - rival.log_likelihood)
         weak = apart < SUPPORT_SEPARATIONS[0] and not _sure(given, trusted, n_classes)
-        if weak and _hardly_likelier(found[0], found[1], simpler[0], given):
+        if weak and _hardly_likelier(found[0], _noise(found[1], given), simpler[0], given):
             found[0].support = -np.inf
         unmixed = fit_rows(scores, given, trusted, unmix=True, **limits)
         if unmixed[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN:
@@ -139,10 +139,11 @@ def _weighed(model, gamma, scores, given, trusted, clean, limits):
         weak = np.mean(few.argmax(axis=1) == given[rows]) <= 0.5
     else:
         weak = separation(few) < SUPPORT_SEPARATIONS[0]
-    if not weak or _noise(gamma, given) < LITTLE_NOISE or _sure(given, trusted, few.shape[1]):
+    noise = _noise(gamma, given)
+    if not weak or noise < LITTLE_NOISE or _sure(given, trusted, few.shape[1]):
         return model, gamma
     simpler, *some = fit_some(scores, given, trusted, transition=clean, **limits)
-    if not _hardly_likelier(model, gamma, simpler, given):
+    if not _hardly_likelier(model, noise, simpler, given):
         return _less_noise((model, gamma), scores, given, trusted, clean, limits)
     simpler.support = -np.inf
     return simpler, all_posteriors(simpler, *some, scores, given)
@@ -173,9 +174,9 @@ def _noise(gamma, given):
     return float(1 - np.mean(to_numpy(own_column(gamma, given)), dtype=np.float64))
 
 
-def _hardly_likelier(model, gamma, simpler, given):
+def _hardly_likelier(model, noise, simpler, given):
     """Whether more than little noise makes labels likelier by less than weak scores may be off."""
-    noise, share = _noise(gamma, given), np.bincount(given) / len(given)
+    share = np.bincount(given) / len(given)
     told = model.log_likelihood - float(np.sum(share * np.log(np.maximum(share, TINY))))
     least = min(MISFIT, MISFIT_NOISE * noise) * told
     return noise >= LITTLE_NOISE and model.log_likelihood - simpler.log_likelihood < least

@@ -131,7 +131,7 @@ def test_what_weak_rows_have_to_gain_is_a_share_of_what_they_tell(monkeypatch):
     def hardly(**constants):
         for name, value in constants.items():
             monkeypatch.setattr(transition_support, name, value)
-        return transition_support._hardly_likelier(model, gamma, simpler, given)
+        return transition_support._hardly_likelier(model, noise, simpler, given)
 
     assert hardly()
     gain = 0.003 * told
