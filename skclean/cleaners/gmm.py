@@ -34,7 +34,8 @@ class GMMCleaner(EvidenceCleaner):
         Folds in which `estimator` is fitted; None judges rows by an estimator that saw them
         (`LeaveOneOutRidge` excepted).
     class_aware : bool, default=False
-        Whether every given class has a mixture of its own, as in CPC.
+        Whether every given class has a mixture of its own, as in CPC. A class that one Gaussian
+        explains as well is judged by that of all rows.
     missing_label : "auto", None or a label, default="auto"
         What marks a missing label in `y`, as in `LabelledSamples`.
     random_state : int, RandomState instance or None, default=0

@@ -304,9 +304,6 @@ class PrototypeCleaner(EvidenceCleaner):
     def _divide(self, loss, given) -> tuple[LossMixture, np.ndarray]:
         """The loss mixture and its posteriors of the small losses."""
         mixture = fit_loss_mixture(loss, given, self.class_aware)
-        if mixture.pooled.n_components == 2:
-            two = {k: m for k, m in mixture.by_class.items() if m.n_components == 2}
-            mixture = replace(mixture, by_class=two)
         if not mixture.separated:
             self._warn_inseparable()
         return mixture, mixture.clean_proba(loss, given)

@@ -24,7 +24,8 @@ class LossMixture:
     pooled : TwoGaussians
         Mixture of all rows.
     by_class : dict of int to TwoGaussians
-        Mixtures of single classes (class-aware); empty otherwise.
+        Mixtures of single classes (class-aware), of those that two components were found in; the
+        others are judged by `pooled`.
     """
 
     low: float
@@ -67,7 +68,9 @@ def fit_loss_mixture(loss: Any, given: np.ndarray, class_aware: bool = False) ->
         Cross-entropy of the given labels, in nats.
     given : ndarray of shape (n,), int64
     class_aware : bool
-        Whether each class of at least `MIN_CLASS_ROWS` rows has a mixture of its own (CPC 3.2).
+        Whether each class of at least `MIN_CLASS_ROWS` rows has a mixture of its own (CPC 5.1). A
+        class whose losses one Gaussian explains as well has none: by itself it does not tell
+        whether they are those of right labels or of wrong ones.
 
     Returns
     -------
@@ -80,7 +83,9 @@ def fit_loss_mixture(loss: Any, given: np.ndarray, class_aware: bool = False) ->
     if class_aware:
         counts = np.bincount(given)
         for k in np.flatnonzero(counts >= MIN_CLASS_ROWS):
-            by_class[int(k)] = fit_two_gaussians(take_rows(scaled, np.flatnonzero(given == k)))
+            mixture = fit_two_gaussians(take_rows(scaled, np.flatnonzero(given == k)))
+            if mixture.n_components == 2:
+                by_class[int(k)] = mixture
     return LossMixture(low, high, fit_two_gaussians(scaled), by_class)
 
 

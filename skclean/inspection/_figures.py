@@ -61,7 +61,7 @@ def _loss_figure(part, mixture):
     wrong &= mixture.pooled.smaller_proba(_GRID) <= threshold
     said = f"labels are kept where the component on the left has more than {threshold:.3g}."
     if mixture.by_class:
-        said += " Each class has a mixture of its own; drawn is that of all rows."
+        said += " Classes have mixtures of their own; drawn is that of all rows."
     return _mixture_figure(
         f"Losses of the given labels ({type(part).__name__})",
         "loss of the given label, from the least (0) to the greatest (1)",

@@ -62,6 +62,15 @@ def test_class_aware_judges_each_class_by_itself(rng):
     assert np.mean((found[:-2] < 0.5) == wrong) > 0.97 > np.mean((pooled[:-2] < 0.5) == wrong)
 
 
+def test_a_class_of_one_component_is_judged_by_all_rows(rng):
+    given = np.repeat([0, 1, 2], 200)
+    wrong = np.repeat([False, True, True], [300, 100, 200])
+    loss = rng.normal(0.2 + 3 * wrong, 0.1)
+    mixture = fit_loss_mixture(loss, given, class_aware=True)
+    assert list(mixture.by_class) == [1]
+    np.testing.assert_array_equal(mixture.clean_proba(loss, given) < 0.5, wrong)
+
+
 @pytest.mark.parametrize("class_aware", [False, True])
 def test_constant_losses_keep_every_row(class_aware):
     given = np.arange(60) % 2
