@@ -20,7 +20,8 @@ def make_symmetric_noise(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Replace labels by classes drawn uniformly.
 
-    Exactly ``round(noise_rate * n)`` rows are drawn without replacement and relabelled.
+    Exactly ``round(noise_rate * n)`` rows are drawn without replacement and relabelled; the
+    transition matrix is that of this number of rows.
 
     Parameters
     ----------
@@ -65,6 +66,7 @@ def make_symmetric_noise(
     # Not rng.permutation: splits of the same seed draw their test rows from it, and would take the
     # corrupted rows for the test set.
     rows = np.argsort(rng.random_sample(len(codes)))[: int(round(rate * len(codes)))]
+    rate = len(rows) / len(codes)
     if include_true:
         noisy[rows] = rng.randint(n_classes, size=len(rows))
         transition = np.full((n_classes, n_classes), rate / n_classes)

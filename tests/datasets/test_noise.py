@@ -56,6 +56,15 @@ def test_transition_is_what_the_labels_show(maker, rate):
     np.testing.assert_allclose(counted_transition(y, y_noisy), transition, atol=4 * 0.5 / 4000**0.5)
 
 
+def test_symmetric_transition_is_of_the_rows_that_are_drawn():
+    y = np.arange(5) % 2
+    others, transition = make_symmetric_noise(y, 0.3, include_true=False, random_state=0)
+    assert np.mean(others != y) == 0.4
+    np.testing.assert_allclose(transition, [[0.6, 0.4], [0.4, 0.6]])
+    _, transition = make_symmetric_noise(y, 0.3, random_state=0)
+    np.testing.assert_allclose(transition, [[0.8, 0.2], [0.2, 0.8]])
+
+
 @pytest.mark.parametrize("rate", [0, 0.2, 0.333, 0.8, 1])
 def test_symmetric_rates_are_exact_under_both_conventions(rate):
     y = labels()
