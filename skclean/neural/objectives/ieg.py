@@ -117,15 +117,16 @@ class IEG(MemorylessObjective):
     Before each step a look-ahead tells how the loss of the trusted rows depends on the weight of
     each labelled row, and on the choice between its label and the network's own guess. The step
     follows both, beside mixtures with trusted rows and the consistency of a strong view with a weak
-    one. As in the published code all rows count as mislabelled in the mixtures, and the look-ahead
-    is 0.1 long with momentum 0.9, whatever the optimizer's settings. It takes the momentum of SGD;
-    beside another optimizer it has none. The look-ahead is computed in float32, with dropout off;
-    batch norm uses the statistics of the batch in it and keeps no trace of them.
+    one. As in the published code all rows count as mislabelled in the mixtures, whose logits are
+    divided by their root mean square, and the look-ahead is 0.1 long with momentum 0.9, whatever
+    the optimizer's settings. It takes the momentum of SGD; beside another optimizer it has none.
+    The look-ahead is computed in float32, with dropout off; batch norm uses the statistics of the
+    batch in it and keeps no trace of them.
 
     It is for all rows with their given labels, and takes those of a container that was purified
     too; trusted rows are seen by the look-ahead and in mixtures alone, and unlabelled ones not at
     all. A class of which no row is trusted is hardly learned: what speaks for it lowers no loss of
-    the trusted rows. The paper's restarts of the learning rate are not here.
+    the trusted rows. The paper's restarts of the learning rate are the schedule `Restarts`.
 
     The paper's p and k are for images. On features most rows get the same guess in the first epoch,
     and p = 5 teaches it to them: where classes overlap much, all rows can end in one class. At
