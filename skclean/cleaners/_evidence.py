@@ -67,13 +67,13 @@ class EvidenceCleaner(BaseCleaner):
         """`assess` for checked arguments without missing labels: what a subclass says."""
         raise NotImplementedError(f"{type(self).__name__} must define _assess")
 
-    def _fit_evidence(self, samples, groups):
+    def _fit_evidence(self, samples, groups, **options):
         """Score the rows of the fit; sets `evidence_`."""
-        self.evidence_ = self._new_evidence(samples, groups)
+        self.evidence_ = self._new_evidence(samples, groups, **options)
         self.informative_ = self.evidence_.informative(samples.given)
 
-    def _new_evidence(self, samples, groups, **targets):
-        """Evidence of rows; `targets` are the weight and soft labels of `fit_evidence`."""
+    def _new_evidence(self, samples, groups, **options):
+        """Evidence of rows; `options` are weight, soft labels and floor of `fit_evidence`."""
         if self.device == "cuda" and not isinstance(self.estimator, LeaveOneOutRidge | None):
             raise ValueError(
                 f"{type(self).__name__}: expected LeaveOneOutRidge as the estimator beside "
@@ -88,7 +88,7 @@ class EvidenceCleaner(BaseCleaner):
             random_state=self.random_state,
             n_jobs=self.n_jobs,
             name=type(self).__name__,
-            **targets,
+            **options,
         )
 
     def _withhold(self, samples: Any, proba: Any, clean: np.ndarray, threshold: float) -> Any:

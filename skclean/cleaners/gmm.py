@@ -5,6 +5,7 @@ import numpy as np
 from skclean._array import take_rows
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.loss_mixture import (
+    LEAST,
     LossMixture,
     cross_entropy,
     effective_threshold,
@@ -126,7 +127,7 @@ class GMMCleaner(EvidenceCleaner):
         return mixture, mixture.clean_proba(loss, given)
 
     def _fit_samples(self, samples, groups):
-        self._fit_evidence(samples, groups)
+        self._fit_evidence(samples, groups, floor=LEAST)
         proba = self.evidence_.proba()
         self.mixture_, clean = self._fit_mixture(*_losses(proba, samples.given))
         self.threshold_ = float(self.threshold)

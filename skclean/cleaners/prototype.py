@@ -16,7 +16,12 @@ from skclean._array import (
 from skclean._blocks import all_finite, map_rows
 from skclean._validation import Interval, StrOptions
 from skclean.cleaners._evidence import EvidenceCleaner
-from skclean.decision.loss_mixture import LossMixture, effective_threshold, fit_loss_mixture
+from skclean.decision.loss_mixture import (
+    LEAST,
+    LossMixture,
+    effective_threshold,
+    fit_loss_mixture,
+)
 from skclean.evidence.prototype import calibrate, fit_embedding, init_prototypes
 from skclean.evidence.prototype_training import (
     MAX_WEIGHT,
@@ -311,7 +316,7 @@ class PrototypeCleaner(EvidenceCleaner):
     _in_passes = False
 
     def _fit_samples(self, samples, groups):
-        self._fit_evidence(samples, groups)
+        self._fit_evidence(samples, groups, floor=LEAST)
         proba = self._evidence_proba(self.evidence_.scores)
         inside = beside(proba, samples.features)
         self.model_, self.mixture_, self.n_iter_ = self._train(

@@ -11,6 +11,8 @@ from skclean.linalg.mixture import TwoGaussians, fit_two_gaussians
 
 #: A class with fewer rows is judged by the mixture of all classes.
 MIN_CLASS_ROWS = 20
+#: Probabilities count as at least this in a loss.
+LEAST = 1e-12
 
 
 @dataclass
@@ -93,7 +95,7 @@ def cross_entropy(proba: Any, given: np.ndarray) -> Any:
     """-log p_given, shape (n,) and float64, of probabilities (n, C)."""
     own = own_column(proba, given)
     xp = array_namespace(own)
-    return -xp.log(xp.clip(xp.astype(own, xp.float64), 1e-12, None))
+    return -xp.log(xp.clip(xp.astype(own, xp.float64), LEAST, None))
 
 
 def effective_threshold(threshold: float, proba: np.ndarray) -> float:

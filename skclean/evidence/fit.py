@@ -42,6 +42,8 @@ class Evidence:
         Whether they are the regression's own scores, else logarithms of probabilities.
     in_sample : bool
         Whether rows were scored by a classifier that was fitted to their labels.
+    floor : float
+        Least probability of which the logarithm is taken.
     """
 
     scores: Any
@@ -50,6 +52,7 @@ class Evidence:
     source: str
     raw: bool = False
     in_sample: bool = False
+    floor: float = FLOOR
 
     def proba(self, scores: Any | None = None) -> Any:
         """Class probabilities (n, C) of scores, by default those of the fit, in their dtype."""
@@ -87,8 +90,8 @@ class Evidence:
                     "used those of its container, got none; do pass LabelledSamples(..., proba=...)"
                     " or set estimator."
                 )
-            return log_proba(samples.proba)
-        return _score(self.model, samples.features, samples.classes, self.raw)
+            return log_proba(samples.proba, self.floor)
+        return _score(self.model, samples.features, samples.classes, self.floor, self.raw)
 
 
 def fit_evidence(
@@ -99,6 +102,7 @@ def fit_evidence(
     *,
     weight: np.ndarray | None = None,
     soft: Any = None,
+    floor: float = FLOOR,
     random_state: Any = 0,
     n_jobs: int | None = None,
     name: str,
@@ -122,6 +126,8 @@ def fit_evidence(
         Weights of the rows in `LeaveOneOutRidge`.
     soft : array of shape (n, C) or None
         Soft labels that `LeaveOneOutRidge` is fitted to in place of the given ones.
+    floor : float
+        Least probability of which the logarithm is taken.
     random_state : int
         Shuffles the folds.
     n_jobs : int or None
@@ -135,7 +141,8 @@ def fit_evidence(
         If the classifier has no `predict_proba`, or `groups` come without folds.
     """
     if estimator is None and samples.proba is not None and not samples.purified:
-        return Evidence(log_proba(samples.proba), 1.0, None, "probabilities of the container")
+        scores = log_proba(samples.proba, floor)
+        return Evidence(scores, 1.0, None, "probabilities of the container", floor=floor)
     estimator = LeaveOneOutRidge() if estimator is None else estimator
     missing = np.flatnonzero(samples.given < 0)
     if isinstance(estimator, LeaveOneOutRidge) and cv is None:
@@ -164,11 +171,13 @@ def fit_evidence(
     labels = samples.classes[codes]
     model = clone(estimator).fit(features, labels)
     if folds is None:
-        scores = _score(model, features, samples.classes)
+        scores = _score(model, features, samples.classes, floor)
     else:
         try:
             parts = Parallel(n_jobs=n_jobs)(
-                delayed(_fit_and_score)(estimator, features, labels, train, test, samples.classes)
+                delayed(_fit_and_score)(
+                    estimator, features, labels, train, test, samples.classes, floor
+                )
                 for train, test in folds.split(codes, codes, groups)
             )
         except ValueError as error:
@@ -179,19 +188,19 @@ def fit_evidence(
             ) from error
         scores = _scatter(parts, len(codes), name)
     if len(missing):
-        others = _score(model, take_rows(samples.features, missing), samples.classes)
+        others = _score(model, take_rows(samples.features, missing), samples.classes, floor)
         scores = _scatter([(labelled, scores), (missing, others)], len(samples), name)
     how = "in-sample" if folds is None else "cross-fitted"
     source = f"{how} {type(estimator).__name__}"
-    return Evidence(scores, 1.0, model, source, in_sample=folds is None)
+    return Evidence(scores, 1.0, model, source, in_sample=folds is None, floor=floor)
 
 
-def log_proba(proba: Any) -> Any:
-    """Logarithm of probabilities, none below `FLOOR`."""
+def log_proba(proba: Any, floor: float = FLOOR) -> Any:
+    """Logarithm of probabilities, none below `floor`."""
 
     def log(proba):
         xp = array_namespace(proba)
-        return xp.log(xp.clip(proba, FLOOR, None))
+        return xp.log(xp.clip(proba, floor, None))
 
     return map_rows(log, proba)
 
@@ -209,7 +218,7 @@ def _check_classifier(estimator, folds, groups, name):
         )
 
 
-def _score(model, features, classes, raw=False):
+def _score(model, features, classes, floor, raw=False):
     if raw:
         return model._ridge.predict(features)
     found = model.predict_proba(features)
@@ -217,12 +226,12 @@ def _score(model, features, classes, raw=False):
     held = to_numpy(found)
     proba = np.zeros((len(held), len(classes)), dtype=held.dtype)
     proba[:, np.searchsorted(classes, to_numpy(model.classes_))] = held
-    return xp.astype(from_numpy(log_proba(proba), found), found.dtype)
+    return xp.astype(from_numpy(log_proba(proba, floor), found), found.dtype)
 
 
-def _fit_and_score(estimator, features, labels, train, test, classes):
+def _fit_and_score(estimator, features, labels, train, test, classes, floor):
     model = clone(estimator).fit(take_rows(features, train), labels[train])
-    return test, _score(model, take_rows(features, test), classes)
+    return test, _score(model, take_rows(features, test), classes, floor)
 
 
 def _folds(cv, codes, groups, random_state):

@@ -57,6 +57,16 @@ def test_the_rule_by_its_definition():
     )
 
 
+def test_losses_of_sure_probabilities_are_those_of_assess():
+    logits = 20 * np.eye(3)[TRUTH] + 5 * RNG.standard_normal((300, 3))
+    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.mean(proba[np.arange(300), GIVEN] < 1e-6) > 0.1
+    cleaner = GMMCleaner().fit(LabelledSamples(X, GIVEN, proba=proba))
+    np.testing.assert_allclose(cleaner.clean_proba_, cleaner.assess(GIVEN, proba), atol=1e-6)
+    again = cleaner.transform(LabelledSamples(X[:9] + 1, GIVEN[:9], proba=proba[:9]))
+    np.testing.assert_allclose(again.clean_proba, cleaner.clean_proba_[:9], atol=1e-6)
+
+
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
 def test_neither_side_is_ever_empty(threshold):
     samples = GMMCleaner(threshold).fit_transform(X, GIVEN)
