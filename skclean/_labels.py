@@ -122,17 +122,26 @@ def has_minus_one(classes: np.ndarray) -> bool:
     return _family(classes) == "number" and bool(np.any(classes == -1))
 
 
-def _open_labels(y, missing_label, name):
-    """One column of labels in its natural dtype, and the mask of the missing ones."""
+def label_array(y: Any) -> np.ndarray:
+    """Labels as an array in which missing ones are still missing."""
     if isinstance(y, np.ma.MaskedArray):
-        y = np.where(np.ma.getmaskarray(y), None, np.ma.getdata(y).astype(object))
+        mask, y = np.ma.getmaskarray(y), np.ma.getdata(y).astype(object)
+        y[mask] = None
+    if hasattr(y, "to_pylist"):
+        # Integers of arrow would become floats where one is missing, and large ones the same.
+        y = y.to_pylist()
     if is_numpy(y) and not isinstance(getattr(y, "dtype", None), np.dtype):
-        # Lists and pandas' own types go through objects: NumPy would write the None of
-        # ["a", None] as a label, and turns integers with pandas.NA into nothing useful.
+        # Lists and pandas' own types go through objects: NumPy would write the NaN of
+        # ["a", NaN] as a label, and turns integers with pandas.NA into nothing useful.
         # Categories of integers stay so beside missing values by astype alone.
         y = np.asarray(y.astype(object) if hasattr(y, "astype") else y, dtype=object)
     y = to_numpy(y)
-    y = y.astype(object) if y.dtype.kind == "T" else y
+    return y.astype(object) if y.dtype.kind == "T" else y
+
+
+def _open_labels(y, missing_label, name):
+    """One column of labels in its natural dtype, and the mask of the missing ones."""
+    y = label_array(y)
     if y.ndim == 0:
         raise ValueError(f"{name}: expected y with one label a row, got {y!r}; do pass an array.")
     if y.ndim == 2 and y.shape[1] == 1:

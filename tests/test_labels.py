@@ -70,6 +70,14 @@ def test_masked_labels_are_missing():
         np.testing.assert_array_equal(samples.given, [0, -1, 2, 1, -1])
 
 
+def test_arrow_integers_beside_missing_ones_stay_apart():
+    pa = pytest.importorskip("pyarrow")
+    large = 2**53
+    samples = LabelledSamples(X, pa.array([large, large + 1, None, large, large + 1]))
+    assert samples.classes.tolist() == [large, large + 1]
+    assert samples.given.tolist() == [0, 1, -1, 0, 1]
+
+
 def test_labels_of_other_types_are_named():
     for odd in ({}, date(2020, 1, 1), Decimal(1), b"a"):
         for y, row in (([odd] * 5, 0), ([None, odd, odd, odd, odd], 1), ([0, 1, None, odd, 0], 3)):

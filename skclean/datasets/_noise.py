@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
 from skclean._array import to_numpy
-from skclean._labels import shown
+from skclean._labels import is_missing, label_array, shown
 
 #: Named class maps of `make_asymmetric_noise`. The names are CIFAR-10's, in torchvision's order:
 #: truck -> automobile, bird -> airplane, deer -> horse, cat <-> dog.
@@ -317,25 +317,23 @@ def _check_labels(y, noise_rate, name):
             f"{name}: expected noise_rate to be in [0, 1], got {shown(noise_rate)}; do pass a "
             "share such as 0.2, not per cent."
         )
+    missing = is_missing(label_array(y).ravel()).sum()
     y = to_numpy(y)
     if y.ndim != 1 and not (y.ndim == 2 and y.shape[1] == 1):
         raise ValueError(
             f"{name}: expected y as a 1d array, got shape {y.shape}; do pass one label a row."
         )
-    try:
-        classes, codes = np.unique(y.ravel(), return_inverse=True)
-        # NaN alone is not equal to itself.
-        missing = y.size - np.count_nonzero(y == y)
-    except TypeError as error:
-        raise ValueError(
-            f"{name}: expected labels of one type, got several ({error}); do convert them, and "
-            "leave rows without a label out."
-        ) from error
     if missing:
         raise ValueError(
-            f"{name}: expected a label in every row, got NaN in {missing} of {len(codes)}; do "
+            f"{name}: expected a label in every row, got none in {missing} of {len(y)}; do "
             "leave those rows out."
         )
+    try:
+        classes, codes = np.unique(y.ravel(), return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            f"{name}: expected labels of one type, got several ({error}); do convert them."
+        ) from error
     if len(classes) < 2:
         raise ValueError(
             f"{name}: expected y to hold at least two classes, got {len(classes)}; do pass clean "

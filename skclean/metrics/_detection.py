@@ -9,7 +9,7 @@ from sklearn.utils import column_or_1d
 
 from skclean._array import to_numpy
 from skclean._fields import check_unit
-from skclean._labels import decode_labels, is_missing, shown
+from skclean._labels import decode_labels, is_missing, label_array, shown
 from skclean.samples import LabelledSamples
 
 
@@ -158,7 +158,7 @@ def calibration_error(correct: Any, proba: Any, *, n_bins: int = 10) -> float:
 
 def equal_labels(y_true, labels, counted, name):
     """Where two lists of labels (n,) of one type agree, among the rows counted, a mask (n,)."""
-    y_true, labels = column_or_1d(to_numpy(y_true)), column_or_1d(to_numpy(labels))
+    y_true, labels = column_or_1d(label_array(y_true)), column_or_1d(label_array(labels))
     if y_true.shape != labels.shape:
         raise ValueError(
             f"{name}: expected as many true labels as labels, got {len(y_true)} and "

@@ -3,9 +3,10 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
 from skclean._array import to_numpy
-from skclean._labels import decode_labels, encode_labels
+from skclean._labels import decode_labels, encode_labels, label_array
 from skclean.metrics._detection import equal_labels
 from skclean.samples import LabelledSamples
 
@@ -130,7 +131,7 @@ def _open(labels, known, name):
         known = labels.known if known is None else known
         codes = labels.label_codes if labels.purified else labels.given
         labels = decode_labels(codes, labels.classes, None)
-    labels = to_numpy(labels)
+    labels = column_or_1d(label_array(labels))
     return labels, _check_mask(known, len(labels), name)
 
 

@@ -9,6 +9,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from skclean._fields import check_trusted
+from skclean._labels import is_missing, label_array
 from skclean._validation import take_any_rows
 from skclean.metrics._corrected import noise_corrected_accuracy
 from skclean.samples import LabelledSamples
@@ -37,7 +38,8 @@ def trusted_accuracy(y: Any, y_pred: Any, trusted: Any) -> float:
     """
     check_consistent_length(y, y_pred)
     rows = _trusted_rows(trusted, len(y), "trusted_accuracy")
-    return float(accuracy_score(take_any_rows(y, rows), take_any_rows(y_pred, rows)))
+    y, y_pred = (_labels_of(labels, rows, "trusted_accuracy") for labels in (y, y_pred))
+    return float(accuracy_score(y, y_pred))
 
 
 class TrustedScorer:
@@ -90,7 +92,7 @@ class TrustedScorer:
         check_consistent_length(X, y)
         rows = _trusted_rows(trusted, len(y), "TrustedScorer")
         predicted = estimator.predict(take_any_rows(X, rows))
-        return float(self.score_func(take_any_rows(y, rows), predicted))
+        return float(self.score_func(_labels_of(y, rows, "TrustedScorer"), predicted))
 
     def get_metadata_routing(self) -> MetadataRequest:
         """The request of `trusted` for scikit-learn's metadata routing.
@@ -183,6 +185,21 @@ def _given_labels(X, y, name):
     if not isinstance(X, LabelledSamples) or X.given is None:
         raise ValueError(f"{name}: expected y, got None; do pass the given labels.")
     return X.given_labels()
+
+
+def _labels_of(y, rows, name):
+    """Labels of rows in their own dtype, which among missing ones is that of objects."""
+    taken = take_any_rows(y, rows)
+    labels = label_array(taken)
+    if labels.dtype != object:
+        return taken
+    missing = is_missing(labels)
+    if missing.any():
+        raise ValueError(
+            f"{name}: expected a label in every trusted row, got none in {missing.sum()} of them, "
+            f"the first {rows[np.argmax(missing)]}; do leave those rows out of trusted."
+        )
+    return np.asarray(labels.tolist())
 
 
 def _trusted_rows(trusted, n, name):

@@ -203,8 +203,10 @@ def test_rates_outside_the_unit_interval_are_refused(maker, rate):
         (lambda: make_asymmetric_noise([0, 1], 0.2, "cifar"), "a dict or one of"),
         (lambda: make_asymmetric_noise([0, 1], 0.2, {0: 7}), "got 7"),
         (lambda: make_asymmetric_noise([0, 1], 0.2, None), "a dict or one of"),
-        (lambda: make_symmetric_noise([0, 1, np.nan, np.nan], 0.2), "NaN in 2 of 4"),
-        (lambda: make_pair_noise(np.array([0.0, 1.0, np.nan], object), 0.2), "NaN in 1 of 3"),
+        (lambda: make_symmetric_noise([0, 1, np.nan, np.nan], 0.2), "none in 2 of 4"),
+        (lambda: make_pair_noise(np.array([0.0, 1.0, np.nan], object), 0.2), "none in 1 of 3"),
+        (lambda: make_symmetric_noise(["a", "b", np.nan], 0.2), "none in 1 of 3"),
+        (lambda: make_pair_noise(np.ma.masked_array([0, 1, 2], [1, 0, 0]), 0.2), "none in 1 of 3"),
         (lambda: make_instance_dependent_noise(np.eye(2), [0, 1], 0.2, spread="a"), "spread"),
         (lambda: make_instance_dependent_noise(np.eye(2), [0, 1], 0.2, spread=-1), "spread"),
         (lambda: make_instance_dependent_noise(np.eye(3), [0, 1], 0.2), "inconsistent"),
@@ -242,7 +244,7 @@ def test_a_rate_of_a_wrong_type_and_one_class_are_refused(maker):
     with pytest.raises(ValueError, match="^make_.*: expected y to hold at least two classes"):
         MAKERS[maker]([1, 1, 1, 1], 0.2)
     with pytest.raises(ValueError, match="^make_.*: expected labels of one type"):
-        MAKERS[maker](np.array([1, "a", None, 1], dtype=object), 0.2)
+        MAKERS[maker](np.array([1, "a", 1], dtype=object), 0.2)
     with pytest.raises(ValueError, match="^make_.*: expected noise_rate .*got 1.5;"):
         MAKERS[maker]([0, 1, 3, 4], np.float64(1.5))
 

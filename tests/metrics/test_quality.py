@@ -87,6 +87,16 @@ def test_errors_say_what_was_expected(call, message):
         call()
 
 
+@pytest.mark.parametrize(
+    "holed", [["ant", np.nan, "cow"], np.ma.masked_array(["ant", "bee", "cow"], [0, 1, 0])]
+)
+def test_missing_labels_are_no_class(holed):
+    assert label_accuracy(["ant", "bee", "cow"], holed) == pytest.approx(2 / 3)
+    assert class_balance(holed).classes.tolist() == ["ant", "cow"]
+    with pytest.raises(ValueError, match="a true label in every row that counts, got none in 1"):
+        label_accuracy(holed, ["ant", "bee", "cow"])
+
+
 def test_a_container_without_any_label():
     samples = LabelledSamples(np.eye(3), [None] * 3)
     assert np.isnan(label_accuracy(TRUE[:3], samples))

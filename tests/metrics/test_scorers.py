@@ -76,6 +76,20 @@ def test_trusted_accuracy_is_the_accuracy_of_the_trusted_rows(data):
     assert trusted_accuracy_scorer(OnContainer(), samples, y_given) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("classes", [[False, True], [-1, 1], ["a", "b"]])
+def test_rows_without_a_label_may_stand_beside_the_trusted_ones(classes):
+    y = np.array([None, *np.tile(classes, 4).tolist()], dtype=object)
+    trusted = np.arange(9) > 4
+    X = np.append(0, np.tile([0.0, 1.0], 4))[:, None]
+    samples = LabelledSamples(X, y, trusted=trusted, missing_label=None)
+    classifier = PurifiedClassifier().fit(samples)
+    assert trusted_accuracy_scorer(classifier, samples) == 1
+    assert trusted_accuracy_scorer(classifier, X, y, trusted=trusted) == 1
+    assert trusted_accuracy(y, y, trusted) == 1
+    with pytest.raises(ValueError, match="a label in every trusted row, got none in 1 of them"):
+        trusted_accuracy(y, y, ~trusted)
+
+
 def test_trusted_scorer_takes_any_score_function(data):
     X, y, y_given, _, trusted = data
     model = LogisticRegression().fit(X, y_given)
