@@ -8,7 +8,14 @@ import numpy as np
 from skclean._array import is_dask, to_numpy
 from skclean._blocks import few_rows, in_chunks, map_rows, on_host
 from skclean._features import check_kind
-from skclean._labels import check_classes, encode_labels, is_missing_label, short, shown
+from skclean._labels import (
+    check_classes,
+    encode_labels,
+    is_missing_label,
+    label_array,
+    short,
+    shown,
+)
 
 #: What has one entry a row.
 ROW_FIELDS = (
@@ -78,10 +85,11 @@ def open_rows(key: Any, n: int) -> slice | np.ndarray:
     key = to_numpy(key)
     if key.size == 0:
         key = key.astype(np.int64)
-    if key.dtype.kind not in "iub":
+    # A boolean without dimensions would make one, as None does.
+    if key.dtype.kind not in "iub" or key.ndim > 1 or key.ndim < (key.dtype.kind == "b"):
         raise IndexError(
-            f"{_NAME}: expected rows as a slice, integers or a boolean mask, got {key.dtype}; do "
-            "pass positions, not labels of an index."
+            f"{_NAME}: expected rows as a slice, integers or a boolean mask, got {key.dtype} of "
+            f"shape {key.shape}; do pass positions, not labels of an index."
         )
     return np.atleast_1d(np.arange(n)[key])
 
@@ -101,8 +109,7 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
     classes = fields["classes"]
     n_classes = 0 if classes is None else len(classes)
     check_length(given, n, "y")
-    if fields["inputs"] is not None and not hasattr(fields["inputs"], "shape"):
-        fields["inputs"] = np.asarray(fields["inputs"])
+    fields["inputs"] = open_inputs(fields["inputs"])
     check_length(fields["inputs"], n, "inputs")
     best = None
     if proba is not None:
@@ -147,6 +154,13 @@ def in_classes(fields: dict[str, Any], classes: Any, name: str) -> dict[str, Any
         columns[np.arange(len(places)), places] = 1
         fields["proba"] = map_rows(lambda proba: proba @ columns, fields["proba"])
     return fields
+
+
+def open_inputs(inputs: Any) -> Any:
+    """Inputs of which rows are taken by position, as those of pandas are not; None stays None."""
+    if inputs is None or (hasattr(inputs, "shape") and not hasattr(inputs, "iloc")):
+        return inputs
+    return np.atleast_1d(np.asarray(inputs))
 
 
 def check_length(values: Any, n: int, field: str) -> None:
@@ -304,7 +318,7 @@ def check_trusted(trusted: Any, given: np.ndarray | None, n: int, name: str) -> 
 
 
 def _check_mask(mask, n, field, name):
-    mask = to_numpy(mask)
+    mask = label_array(mask) if np.ma.is_masked(mask) else to_numpy(mask)
     if mask.dtype != bool:
         raise ValueError(
             f"{name}: expected {field} as a boolean mask of {n} rows, got {mask.dtype} of "
@@ -379,7 +393,7 @@ def _is_distribution(proba):
 
 
 def _as_float(values, field, name):
-    values = on_host(values)
+    values = label_array(values) if np.ma.is_masked(values) else on_host(values)
     if values.dtype in (np.float32, np.float64):
         return values
     try:

@@ -48,6 +48,12 @@ def encode_labels(
         If `y` is not one column of labels of one type, is continuous or infinite, or holds a
         label outside `classes`.
     """
+    if np.ndim(missing_label):
+        raise ValueError(
+            f"{name}: expected one label as missing_label, got {missing_label!r}; do write None "
+            "in the rows of the others."
+        )
+    missing_label = None if is_missing_label(missing_label) else missing_label
     labels, missing = _open_labels(y, missing_label, name)
     if _is_auto(missing_label):
         missing = _read_minus_one(labels, missing, classes, name)
@@ -81,9 +87,10 @@ def check_classes(classes: Any, name: str) -> np.ndarray:
     classes = np.asarray(classes)
     if classes.dtype.kind in "OT":
         classes = np.asarray(classes.tolist())
-    if classes.ndim != 1 or not len(classes) or not np.array_equal(classes, np.unique(classes)):
+    plain = classes.dtype.kind != "O" and classes.ndim == 1 and len(classes)
+    if not plain or not np.array_equal(classes, np.unique(classes)):
         raise ValueError(
-            f"{name}: expected classes sorted and without repeats, got {short(classes)}; "
+            f"{name}: expected classes sorted and without repeats, got {short(classes.ravel())}; "
             "do pass numpy.unique(classes), and order the columns of proba alike."
         )
     return classes
@@ -155,6 +162,8 @@ def _open_labels(y, missing_label, name):
         missing = np.fromiter((is_missing_label(v, missing_label) for v in y), bool, len(y))
         y = _natural(y, missing, missing_label, name)
     if y.dtype.kind == "f":
+        # pandas has no index of other floats.
+        y = y if y.dtype.itemsize in (4, 8) else y.astype(np.float64)
         missing = missing | np.isnan(y)
         found = y[~missing]
         if np.isinf(found).any():

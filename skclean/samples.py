@@ -275,7 +275,7 @@ class LabelledSamples(Frames):
         opened = open_features(features)
         fields.update({k: v for k, v in opened.items() if v is not None})
         if inputs is not _KEEP:
-            fields["inputs"] = inputs
+            fields["inputs"] = _fields.open_inputs(inputs)
         for field in ("features", "inputs"):
             _fields.check_length(fields[field], len(self), field)
         return self._new(fields)

@@ -122,6 +122,19 @@ def test_missing_label(y, missing_label, codes):
     np.testing.assert_array_equal(LabelledSamples(X, y, missing_label=missing_label).given, codes)
 
 
+def test_missing_label_of_pandas():
+    pd = pytest.importorskip("pandas")
+    samples = LabelledSamples(X, [-1, 1, pd.NA, 1, 0], missing_label=pd.NA)
+    assert samples.given.tolist() == [0, 2, -1, 2, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble])
+def test_floats_of_every_size(dtype):
+    pytest.importorskip("pandas")
+    frame = LabelledSamples(X, np.array([2, 0, np.nan, 2, 0], dtype)).to_frame()
+    assert frame["given"].tolist()[::3] == [2, 2] and frame["given"].isna().sum() == 1
+
+
 @pytest.mark.filterwarnings("error")
 def test_classes_that_are_named():
     samples = LabelledSamples(X, [2, 0, -1, 2, 0], classes=[0, 1, 2])
@@ -142,6 +155,9 @@ def test_classes_that_are_named():
         (["a", "z", "a", "b", "b"], {"classes": ["a", "b"]}, "got .*z.* in row 1"),
         ([0, 1, 0, 1, 0], {"classes": ["a", "b"]}, "type of the classes"),
         (["a", "b", "a", "b", "a"], {"classes": ["b", "a"]}, "sorted"),
+        (["a", "b", "a", "b", "a"], {"classes": ["a", "b", None]}, "sorted"),
+        (["a", "b", "a", "b", "a"], {"classes": "a"}, "sorted"),
+        ([0, 1, 0, 1, 0], {"missing_label": [-1, 9]}, "one label as missing_label"),
         (["a", "b"], {}, "expected y of 5 rows.*got 2"),
         ("ab", {}, "one label a row"),
     ],

@@ -136,6 +136,8 @@ def test_minus_one_as_a_class_cannot_mark_unknown_rows():
         ({"clean_proba": [0, 1]}, r"clean_proba of shape \(5,\).*got \(2,\)"),
         ({"weight": [0, 1, -2, 0, 0]}, "weights of at least 0, got -2.0 in row 2"),
         ({"weight": [0, 1, 0, np.inf, 0]}, "finite weights.*in row 3"),
+        ({"proba": np.ma.masked_less(np.eye(3)[[0, 1, 2, 0, 1]], 0.5)}, "finite.*in row 0"),
+        ({"trusted": np.ma.masked_array([True] * 5, [0, 0, 0, 0, 1])}, "boolean mask"),
         ({"trusted": [3]}, "boolean mask of 5 rows, got int64.*isin"),
         ({"trusted": [True, False]}, r"trusted of shape \(5,\)"),
         ({"status": ["kept"] * 4 + ["good"]}, "got .*good.* in row 4"),
@@ -143,6 +145,7 @@ def test_minus_one_as_a_class_cannot_mark_unknown_rows():
         ({"status": ["kept"]}, r"status of shape \(5,\)"),
         ({"labels": ["a", "a", "z", "a", "a"]}, "got .*z.* in row 2"),
         ({"inputs": np.zeros((4, 2))}, "inputs of 5 rows.*got 4"),
+        ({"inputs": "images/"}, "inputs of 5 rows.*got 1"),
     ],
 )
 def test_fields_that_are_refused(changes, message):
@@ -289,9 +292,23 @@ def test_other_keys():
     samples = purified()
     assert len(samples[3]) == 1 and samples[3].status == ["trusted"]
     assert len(list(samples)) == 5
-    for key in ("a", (slice(None), 1), (0, 0, 0), 5, np.ones(4, bool), [0.5]):
+    for key in ("a", (slice(None), 1), (0, 0, 0), 5, np.ones(4, bool), [0.5], [[0, 1]], True):
         with pytest.raises(IndexError):
             samples[key]
+
+
+def test_inputs_of_pandas_are_taken_by_position():
+    pd = pytest.importorskip("pandas")
+    column = pd.Series([f"{i}.png" for i in range(5)], index=[4, 3, 2, 1, 0])
+    for inputs, first in ((column, "3.png"), (column.to_frame(), ["3.png"])):
+        for samples in (purified(inputs=inputs), purified().with_features(X, inputs=inputs)):
+            assert samples[[3, 0]].inputs[0] == first
+    assert purified().with_features(X, inputs=list(column)).inputs[0] == "0.png"
+
+
+def test_masked_values_were_not_judged():
+    samples = purified(clean_proba=np.ma.masked_less([0.1, 0.9, 0.8, 0.7, 0.6], 0.5))
+    np.testing.assert_array_equal(np.isnan(samples.clean_proba), [True] + [False] * 4)
 
 
 def test_array_warns_exactly_where_labels_are_lost():
