@@ -11,7 +11,13 @@ from skclean._blocks import held, joined_rows
 from skclean._device import to_device
 from skclean._fields import KEPT, STATUSES, TRUSTED, UNKNOWN
 from skclean._output import TransformsSamples
-from skclean._validation import check_groups, check_names, check_two_classes, open_samples
+from skclean._validation import (
+    check_groups,
+    check_names,
+    check_two_classes,
+    open_samples,
+    unchanged_if_failed,
+)
 from skclean.decision.summary import LabelAudit, audit_labels
 from skclean.linalg.rows import RowIndex
 from skclean.samples import LabelledSamples
@@ -84,7 +90,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
     _in_passes = True
 
     def fit(self, X: Any, y: Any = None, *, trusted: Any = None, groups: Any = None) -> Self:
-        """Learn which labels are wrong.
+        """Learn which labels are wrong; a fit that fails or is interrupted changes nothing.
 
         Parameters
         ----------
@@ -218,6 +224,10 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
         )
 
     def _fit(self, X, y, trusted, groups):
+        with unchanged_if_failed(self):
+            return self._fit_all(X, y, trusted, groups)
+
+    def _fit_all(self, X, y, trusted, groups):
         self._validate_params()
         samples = open_samples(
             X,

@@ -14,7 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 from skclean._array import array_namespace, to_numpy
 from skclean._blocks import best_class, few_rows, map_rows
 from skclean._device import returned, to_device
-from skclean._validation import Interval, StrOptions, check_groups, open_features, open_samples
+from skclean._validation import (
+    Interval,
+    StrOptions,
+    check_groups,
+    open_features,
+    open_samples,
+    unchanged_if_failed,
+)
 from skclean.evidence.columns import clipped_columns, even_widths, likely_widths
 from skclean.linalg.feature_map import draw_rows, kernel_map, spanned_map, spread_landmarks
 from skclean.linalg.least_squares import choose_alpha, fit_ridge, spaced
@@ -149,17 +156,18 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
             If features or labels are not as they must be, or an alpha is not positive.
         """
         self._validate_params()
-        samples = open_samples(
-            X, y, estimator=self, missing_label=None, reset=True, require_labels=True
-        )
-        if (samples.given < 0).any():
-            raise ValueError(
-                "LeaveOneOutRidge: expected a label in every row, got missing ones; do leave those "
-                "rows out, or use a cleaner, which does."
+        with unchanged_if_failed(self):
+            samples = open_samples(
+                X, y, estimator=self, missing_label=None, reset=True, require_labels=True
             )
-        self.classes_ = samples.classes
-        groups = check_groups(groups, len(samples), self)
-        return self._fit_codes(samples.features, samples.given, len(self.classes_), groups)
+            if (samples.given < 0).any():
+                raise ValueError(
+                    "LeaveOneOutRidge: expected a label in every row, got missing ones; do leave "
+                    "those rows out, or use a cleaner, which does."
+                )
+            self.classes_ = samples.classes
+            groups = check_groups(groups, len(samples), self)
+            return self._fit_codes(samples.features, samples.given, len(self.classes_), groups)
 
     def _fit_codes(self, X, codes, n_classes, groups, weight=None, targets=None):
         """The fit, to weighted rows or to soft labels (n, C) in place of the given ones.
