@@ -217,7 +217,7 @@ def fit_networks(
     learners.cpu()
     if before is not None:
         estimator._kept = before.kept(learners, cleaners)
-    estimator._made = made
+    estimator._made = {k: str(v) for k, v in made.items()}
     return list(learners.final()), history
 
 
@@ -233,7 +233,7 @@ def _made(estimator, objective):
         "cleaner": estimator.cleaner,
         "optimizer": estimator.optimizer,
     }
-    return {k: str(described(v)) for k, v in parts.items()}
+    return {k: described(v) for k, v in parts.items()}
 
 
 def _initial(weights):
