@@ -37,7 +37,8 @@ class LabelledSamples(Frames):
         Sorted class list. None takes the classes in `y`; where only `proba` tells, the names of
         its columns, or 0 to C - 1.
     inputs : array of shape (n, ...) or None, default=None
-        What the features were computed from, e.g. images.
+        What the features were computed from, e.g. images. `skclean.interop.from_torch` takes a
+        torch Dataset.
     proba : array of shape (n, C) or None, default=None
         Probability of each class, in the order of `classes`, rows summing to 1; rows that do not
         because of rounding to two, three or four digits are divided by their sums. The columns of a

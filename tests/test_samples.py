@@ -153,6 +153,22 @@ def test_fields_that_are_refused(changes, message):
         purified(**changes)
 
 
+def test_inputs_may_be_a_list_and_no_dataset():
+    class Endless:
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, row):
+            return np.zeros(2)
+
+    with pytest.raises(ValueError, match="inputs as an array, got Endless; .*from_torch"):
+        LabelledSamples(X, inputs=Endless())
+    samples = LabelledSamples(X, inputs=[[1]] * 5)
+    with pytest.raises(ValueError, match="inputs as an array, got Endless"):
+        samples.with_features(X, inputs=Endless())
+    assert samples.inputs.shape == samples.with_features(X, inputs=[[2]] * 5).inputs.shape
+
+
 def test_trusted_rows_need_a_given_label():
     with pytest.raises(ValueError, match="given label in every trusted row, got none in row 2"):
         LabelledSamples(X, [0, 1, None, 1, 0], trusted=[True, False, True, False, False])
