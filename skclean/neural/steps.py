@@ -114,6 +114,12 @@ def check_terms(failed, epoch, name):
 
 def _terms(network, objective, batch, memory, graph):
     terms = objective.terms(network, batch, memory)
+    if not isinstance(terms, dict) or not terms or not all(map(_is_scalar, terms.values())):
+        raise ValueError(
+            "NeuralRetrainer: expected loss terms as a dict of scalar tensors, got "
+            f"{_shown(terms)} from {type(objective).__name__}; do take means over the rows, and "
+            "tensors of zero where there is nothing to minimise."
+        )
     others = {} if graph is None else graph.terms(network, batch)
     taken = terms.keys() & (others.keys() | RESERVED) or others.keys() & RESERVED
     if taken:
@@ -122,6 +128,21 @@ def _terms(network, objective, batch, memory, graph):
             f"do name them otherwise than each other and than {sorted(RESERVED)}."
         )
     return terms | others
+
+
+def _is_scalar(term):
+    return isinstance(term, Tensor) and term.ndim == 0
+
+
+def _shown(terms):
+    """What of loss terms is not as it must be."""
+    if not isinstance(terms, dict):
+        return type(terms).__name__
+    if not terms:
+        return "an empty one"
+    key, value = next((k, x) for k, x in terms.items() if not _is_scalar(x))
+    shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+    return f"{type(value).__name__}{shape} as {key!r}"
 
 
 def _pieces(batch: Batch, n: int) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+from collections.abc import Set
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -54,6 +55,8 @@ _OPERATIONAL = {
     "resume",
     "verbose",
 }
+# Rows that an objective may want.
+_PARTS = {"labelled", "unlabelled", "trusted"}
 # What the seed is for, beside the streams of the loop.
 _INITIAL = 5
 
@@ -256,11 +259,12 @@ def open_objective(objective: Any) -> Any:
         home = importlib.import_module(f"skclean.neural.objectives.{objective}")
         objective = getattr(home, OBJECTIVES[objective])()
     objective = clone(objective, safe=False)
-    if not hasattr(objective, "parts"):
+    parts = getattr(objective, "parts", None)
+    if not isinstance(parts, Set) or not parts <= _PARTS:
         raise ValueError(
-            f"NeuralRetrainer: expected an objective with parts, a set out of 'labelled', "
-            f"'unlabelled' and 'trusted', got {type(objective).__name__} without; do name what its "
-            "terms need."
+            "NeuralRetrainer: expected an objective with parts, a set out of 'labelled', "
+            f"'unlabelled' and 'trusted', got {type(objective).__name__} with {parts!r}; do name "
+            "what its terms need."
         )
     if hasattr(objective, "_parameter_constraints"):
         objective._validate_params()

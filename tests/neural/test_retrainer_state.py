@@ -272,6 +272,39 @@ def test_an_objective_without_parts_and_terms_with_taken_names_are_errors():
         NeuralRetrainer(Own(), epochs=1).fit(X, Y)
 
 
+@pytest.mark.parametrize("parts", [["labelled"], "labelled", frozenset({"labeled"})])
+def test_parts_are_a_set_of_known_names(parts):
+    with pytest.raises(ValueError, match="parts, a set .* got Named with .*label"):
+        NeuralRetrainer(Named(parts), epochs=1).fit(X, Y)
+
+
+class Named:
+    def __init__(self, parts):
+        self.parts = parts
+
+    def start(self, n_rows, n_classes, device):
+        return None
+
+    def terms(self, network, batch, memory):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("terms", "got"),
+    [
+        (lambda loss: {}, "an empty one"),
+        (lambda loss: loss.mean(), "Tensor"),
+        (lambda loss: {"mine": loss.mean(), "other": 0.0}, "float as 'other'"),
+        (lambda loss: {"mine": loss}, r"Tensor of shape \(40,\) as 'mine'"),
+    ],
+)
+def test_terms_that_are_no_dict_of_scalars(terms, got):
+    objective = Named(frozenset({"labelled"}))
+    objective.terms = lambda network, batch, memory: terms(network(batch.labelled.x).sum(dim=1))
+    with pytest.raises(ValueError, match=f"a dict of scalar tensors, got {got} from Named"):
+        NeuralRetrainer(objective, epochs=1).fit(X, Y)
+
+
 def test_unreadable_rows_are_predicted_uniformly():
     readable = np.arange(400) != 7
     retrainer = NeuralRetrainer("supervised", epochs=1).fit(X, Y)
