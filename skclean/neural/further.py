@@ -111,7 +111,11 @@ def begin(estimator: Any) -> Further:
     history = {k: v.tolist() for k, v in estimator.history_.items()}
     kept = copy.deepcopy(getattr(estimator, "_kept", None))
     if kept is None:
-        networks = [copy.deepcopy(n).requires_grad_(True) for n in estimator.networks_]
+        networks = [copy.deepcopy(n) for n in estimator.networks_]
+        fixed = getattr(estimator, "_frozen", [])
+        for network in networks:
+            for name, parameter in network.named_parameters():
+                parameter.requires_grad_(name not in fixed)
         return Further(estimator.n_iter_, history, networks)
     return Further(
         estimator.n_iter_,
@@ -121,6 +125,11 @@ def begin(estimator: Any) -> Further:
         kept.optimizer,
         kept.cleaners,
     )
+
+
+def frozen(network: Any) -> list[str]:
+    """Names of the parameters of a network that are not trained."""
+    return [name for name, p in network.named_parameters() if not p.requires_grad]
 
 
 def check_memory(objective: Any, n_classes: int, name: str) -> None:

@@ -20,7 +20,7 @@ from skclean.embeddings.training import fit
 from skclean.neural._settings import OBJECTIVES
 from skclean.neural.checks import check_parts, check_settings, layer_widths, takes_given
 from skclean.neural.classifier import Classifier, feature_classifier, image_classifier
-from skclean.neural.further import begin, check_made, check_memory
+from skclean.neural.further import begin, check_made, check_memory, frozen
 from skclean.neural.learners import Learners, outputs
 from skclean.neural.loop import train
 from skclean.neural.rows import (
@@ -220,6 +220,7 @@ def fit_networks(
     learners.cpu()
     if before is not None:
         estimator._kept = before.kept(learners, cleaners)
+    estimator._frozen = frozen(learners.networks[0])
     estimator._made = {k: str(v) for k, v in made.items()}
     return list(learners.final()), history
 

@@ -136,6 +136,16 @@ def test_it_goes_on_from_a_fit():
     assert_same(retrainer.fit(X, Y), quick(epochs=10, learning_rate=0.01).fit(X, Y))
 
 
+def test_frozen_layers_stay_so_behind_a_fit(tmp_path):
+    body = torch.nn.Conv2d(3, 4, 3).requires_grad_(False)
+    one = quick(backbone=body).fit(IMAGES, Y)
+    for retrainer in (saving.load(saving.save(one, tmp_path / "it")), one):
+        head = retrainer.networks_[0].head.weight.clone()
+        network = retrainer.partial_fit(IMAGES, Y).networks_[0]
+        assert torch.equal(network.body.network.weight, body.weight)
+        assert not torch.equal(network.head.weight, head)
+
+
 def test_classes_may_be_few_in_a_batch_and_in_its_container():
     names = np.array(list("abcdefghij"))
     retrainer = quick().partial_fit(X, names[Y], classes=names)
