@@ -130,18 +130,6 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
     return with_unreadable(fields)
 
 
-def open_inputs(inputs: Any) -> Any:
-    """Inputs as what has a shape, or None; ValueError of a Dataset, whose items may have no end."""
-    if inputs is None or hasattr(inputs, "shape"):
-        return inputs
-    if not hasattr(inputs, "__array__") and not hasattr(inputs, "__iter__"):
-        raise ValueError(
-            f"{_NAME}: expected inputs as an array, got {type(inputs).__name__}; do make the "
-            "container of a Dataset by skclean.interop.from_torch(dataset, y=y, features=features)."
-        )
-    return np.asarray(inputs)
-
-
 def with_unreadable(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields with status unknown where a row could not be read, if there are statuses."""
     status, readable = fields["status_codes"], fields["readable"]
@@ -169,9 +157,17 @@ def in_classes(fields: dict[str, Any], classes: Any, name: str) -> dict[str, Any
 
 
 def open_inputs(inputs: Any) -> Any:
-    """Inputs of which rows are taken by position, as those of pandas are not; None stays None."""
+    """Inputs of which rows are taken by position, as those of pandas are not; None stays None.
+
+    Raises ValueError for a Dataset, whose items may have no end.
+    """
     if inputs is None or (hasattr(inputs, "shape") and not hasattr(inputs, "iloc")):
         return inputs
+    if not hasattr(inputs, "__array__") and not hasattr(inputs, "__iter__"):
+        raise ValueError(
+            f"{_NAME}: expected inputs as an array, got {type(inputs).__name__}; do make the "
+            "container of a Dataset by skclean.interop.from_torch(dataset, y=y, features=features)."
+        )
     return np.atleast_1d(np.asarray(inputs))
 
 
