@@ -91,7 +91,7 @@ class Columns:
         """Values (n,), None where there is none, and the file they are from."""
         table, n = self._table, self._n
         if name in table.column_names:
-            return _values(table.column(name), self._path), self._path
+            return _values(table.column(name).to_pylist()), self._path
         file = Path(name)
         if file.suffix.lower() not in _COLUMN_FILES or not file.is_file():
             files = f"a file ({', '.join(_COLUMN_FILES)})"
@@ -119,7 +119,7 @@ class Columns:
                     f"{option}: expected one value a row, got shape {values.shape} in {file}; do "
                     "save an array of shape (n,)."
                 )
-            return values
+            return _values(values.tolist()) if values.dtype.kind == "U" else values
         if file.suffix.lower() == ".txt":
             try:
                 with file.open(encoding="utf-8-sig") as stream:
@@ -129,22 +129,20 @@ class Columns:
                     f"{option}: expected UTF-8 in {file}, got other bytes ({error}); do save it "
                     "as UTF-8."
                 ) from error
-            return np.array([line.strip() or None for line in lines], dtype=object)
+            return _values([line.strip() for line in lines])
         table = read_table(file, self._max_bytes)
         if table.num_columns != 1:
             raise ValueError(
                 f"{option}: expected one column in {file}, got {short(table.column_names)}; do "
                 "save the one that is meant."
             )
-        return _values(table.column(0), file)
+        return _values(table.column(0).to_pylist())
 
 
-def _values(column, path):
-    """A column as objects, None where there is no value."""
-    values = np.empty(len(column), dtype=object)
-    values[:] = column.to_pylist()
-    if is_text(path):
-        values[values == ""] = None
+def _values(cells):
+    """Cells as objects of shape (n,), None where there is no value: .npz has "" there."""
+    values = np.empty(len(cells), dtype=object)
+    values[:] = [None if isinstance(cell, str) and cell == "" else cell for cell in cells]
     return values
 
 

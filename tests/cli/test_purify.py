@@ -137,6 +137,24 @@ def test_npz_in_and_out(run, noisy):
     check(pq.read_table("o.parquet"), noisy)
 
 
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_labels_missing_in_a_csv_are_missing_in_what_is_made_of_it(run, noisy, kind):
+    columns = {f"e{place}": column for place, column in enumerate(noisy.X.T)}
+    labels = np.where(np.arange(240) < 20, "", noisy.y)
+    arrow_csv.write_csv(pa.table({**columns, "label": labels}), "in.csv")
+    run("purify", "in.csv", *FAST, "-f", "e*", "-l", "label", "-o", f"out.{kind}")
+    if kind == "npz":
+        with np.load("out.npz") as found:
+            np.savez("both.npz", X=noisy.X, given=found["given_label"])
+            np.save("given.npy", found["given_label"])
+        np.save("X.npy", noisy.X)
+        reads = [("both.npz", "-l", "given"), ("X.npy", "-l", "given.npy")]
+    else:
+        reads = [("out.parquet", "-f", "e*", "-l", name) for name in ("given_label", "label")]
+    for read in reads:
+        assert json.loads(run("audit", *read, *FAST, "--json").stdout)["n_labels"] == 220
+
+
 def test_columns_of_any_name_and_type_in_npz(run, noisy, monkeypatch):
     table = as_list(noisy).rename_columns({"key": "file"})
     table = table.append_column("ok", pa.array([True, None] * 120))
@@ -197,8 +215,7 @@ def test_missing_labels_trusted_rows_and_groups(run, noisy):
     run("purify", "in.parquet", *args, "--out", "out.parquet", "--cleaner", "transition")
     found = pq.read_table("out.parquet")
     given = found["given_label"].to_pylist()
-    # An empty string is a label in Parquet, where null says that there is none.
-    assert given[0] is None and given[1] == "" and given[2] is None
+    assert given[:3] == [None, None, None]
     assert [s == "trusted" for s in found["status"].to_pylist()] == trusted
     assert found["reason"].to_pylist()[0].startswith("no given label; ")
 
