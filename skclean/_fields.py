@@ -328,9 +328,10 @@ def check_trusted(trusted: Any, given: np.ndarray | None, n: int, name: str) -> 
 def _check_mask(mask, n, field, name):
     mask = label_array(mask) if np.ma.is_masked(mask) else to_numpy(mask)
     if mask.dtype != bool:
+        do = f"{field} == 1" if mask.shape == (n,) else f"numpy.isin(numpy.arange({n}), rows)"
         raise ValueError(
             f"{name}: expected {field} as a boolean mask of {n} rows, got {mask.dtype} of "
-            f"shape {mask.shape}; do pass a mask: numpy.isin(numpy.arange({n}), rows)."
+            f"shape {mask.shape}; do pass a mask: {do}."
         )
     return _one_per_row(mask, n, field, name)
 
