@@ -34,10 +34,12 @@ class TransitionCleaner(EvidenceCleaner):
     ----------
     threshold : float in [0, 1] or "f1", default=0.5
         Labels with a greater `clean_proba` are kept. The others take the class of greatest
-        posterior (status corrected); if that is the given label, status unknown. At 0.5 the
-        purified labels are likeliest to be right. "f1" takes the threshold at which the flagged
-        labels have the greatest F1 that `clean_proba` lets expect, for labels that someone will
-        look at: where noise is hard to tell from ambiguity, it flags more of both.
+        posterior (status corrected); if that is the given label, status unknown, as it is where the
+        features say so little that less noise explains the labels nearly as well, and by that the
+        label would stay. At 0.5 the purified labels are likeliest to be right. "f1" takes the
+        threshold at which the flagged labels have the greatest F1 that `clean_proba` lets expect,
+        for labels that someone will look at: where noise is hard to tell from ambiguity, it flags
+        more of both.
     estimator : classifier with predict_proba, or None, default=None
         The evidence. None takes the probabilities of the container where it has some, else
         `LeaveOneOutRidge`. Of a classifier's probabilities, they themselves, their square roots and
@@ -74,7 +76,7 @@ class TransitionCleaner(EvidenceCleaner):
     clean_proba_ : ndarray of shape (n,)
         Posterior probability that the given label is right; NaN in rows without one.
     label_distributions_ : ndarray of shape (n, C)
-        Posterior of the true class.
+        Posterior of the true class: by less noise in doubted rows whose label stays by that.
     transduction_ : ndarray of shape (n,)
         Purified labels.
     noise_rate_ : float
@@ -144,6 +146,8 @@ class TransitionCleaner(EvidenceCleaner):
         self.n_jobs = n_jobs
         self.device = device
 
+    _least_share = 1.0
+
     def _assess(self, given, proba):
         scores = log_proba(proba)
         limits = {"max_iter": self.max_iter, "tol": self.tol}
@@ -154,6 +158,7 @@ class TransitionCleaner(EvidenceCleaner):
         posterior, weight = self._fit_first(samples, groups)
         self.transition_matrix_ = self.model_.transition
         self._support = self.model_.support, self.model_.needed, self.model_.separation
+        self._least_share = self.model_.least_share
         self._doubted_share = self._doubted(samples.given)
         self.log_likelihood_ = self.model_.log_likelihood
         self.n_iter_, self.converged_ = self.model_.n_iter, self.model_.converged
@@ -234,7 +239,10 @@ class TransitionCleaner(EvidenceCleaner):
         given, certain = samples._given_codes(), np.full(len(samples), -1)
         if samples.trusted is not None:
             certain[samples.trusted] = given[samples.trusted]
-        posterior, best, clean = map_rows(_judge, posterior, given, certain, out=posterior)
+        more = np.ones(len(given))
+        if self._least_share < 1:
+            more += (1 / self._least_share - 1) / np.diag(self.transition_matrix_)[given]
+        posterior, best, clean = map_rows(_judge, posterior, given, certain, more, out=posterior)
         cut = self._threshold(clean[(given >= 0) & (certain < 0)], new)
         kept = np.nan_to_num(clean) > cut
         return samples.with_labels(
@@ -251,9 +259,17 @@ def _doubt(posterior):
     return sum_blocks(lambda p: (np.sum(1 - p.max(axis=1)),), posterior)[0] / len(posterior)
 
 
-def _judge(posterior, given, certain):
-    """Probabilities (b, C), the likeliest class, and P(given), NaN where there is no label."""
+def _judge(posterior, given, certain, more):
+    """Probabilities (b, C), their likeliest class, and P(given), NaN where there is no label.
+
+    Where that many times P(given) makes the given label the likeliest, it counts so in the rest.
+    """
     posterior = settled(posterior, certain)
     posterior = posterior / posterior.sum(axis=1, keepdims=True)
-    own = posterior[np.arange(len(given)), given].astype(np.float64)
-    return posterior, posterior.argmax(axis=1), np.where(given < 0, np.nan, own)
+    own = posterior[np.arange(len(given)), given]
+    clean = np.where(given < 0, np.nan, own.astype(np.float64))
+    likeliest = posterior.max(axis=1)
+    stays = np.flatnonzero((given >= 0) & (own < likeliest) & (own * more > likeliest))
+    posterior[stays, given[stays]] *= more[stays]
+    posterior[stays] /= posterior[stays].sum(axis=1, keepdims=True)
+    return posterior, posterior.argmax(axis=1), clean

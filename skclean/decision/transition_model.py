@@ -50,6 +50,9 @@ class TransitionModel:
         How many nats it takes to believe in it.
     separation : float
         Share of the variance of the scores between the predicted classes, likewise.
+    least_share : float
+        Least share of the noise that explains the labels as well, up to what the model of weak
+        scores may be off; 1 where they are not weak.
     power : float or None
         None takes the scores as they are. Else they are logarithms of probabilities p, and
         (p^power - 1) / power (Box and Cox; log p at 0) takes their place.
@@ -72,6 +75,7 @@ class TransitionModel:
     support: float = np.inf
     needed: float = 0.0
     separation: float = 1.0
+    least_share: float = 1.0
     power: float | None = None
     by_power: tuple[float, ...] = ()
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from scipy.optimize import brentq
 
 from skclean._array import to_numpy
 from skclean._blocks import few_rows, own_column, sum_blocks
@@ -35,6 +36,8 @@ CLASS_NATS, OPTIMISM = 2.0, 3.0
 MISFIT, MISFIT_NOISE, LITTLE_NOISE = 0.007, 0.1, 0.02
 #: Of weak scores, these shares of the noise found are tried, as long as they make labels likelier.
 SHARES = (0.75, 0.5, 0.25)
+#: No smaller share is considered: a class twice as likely as the given label always counts.
+LEAST_SHARE = 0.5
 #: So many trusted rows of each class bear noise out by themselves.
 SURE = 3
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
@@ -70,8 +73,9 @@ def fit_supported(
     classes hardly bear out (see `MISFIT`), unless `SURE` rows of each class are trusted. Scores are
     weak whose `separation` is that of one cloud, and, of many rows, probabilities that predict
     fewer than half of the labels. Real noise is missed there, too, where it says little. Where it
-    is believed without M, it is scaled down as far as that makes labels likelier. More rows bear
-    out all else.
+    is believed without M, it is scaled down as far as that makes labels likelier, and the model
+    says how much less would explain them nearly as well (`least_share`). More rows bear out all
+    else.
 
     Parameters
     ----------
@@ -99,7 +103,7 @@ def fit_supported(
         return plain, plain.posterior(scores, given)
     simpler = fit_rows(scores, given, trusted, transition=clean, **limits)
     host = to_numpy(scores).astype(np.float64)
-    apart, weak = separation(host), False
+    apart, weak, unmixed = separation(host), False, False
     needed = needed_support(apart)
     if log_proba:
         apart, optimism = 1.0, 0.0
@@ -114,20 +118,23 @@ def fit_supported(
         weak = apart < SUPPORT_SEPARATIONS[0] and not _sure(given, trusted, n_classes)
         if weak and _hardly_likelier(found[0], _noise(found[1], given), simpler[0], given):
             found[0].support = -np.inf
-        unmixed = fit_rows(scores, given, trusted, unmix=True, **limits)
-        if unmixed[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN:
-            unmixed[0].support = found[0].support
-            found, weak = unmixed, False
+        other = fit_rows(scores, given, trusted, unmix=True, **limits)
+        unmixed = other[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN
+        if unmixed:
+            other[0].support = found[0].support
+            found = other
     if found[0].support < needed:
         found = simpler
         found[0].support = -np.inf
-    elif weak:
+    elif weak and not unmixed:
         found = _less_noise(found, scores, given, trusted, clean, limits)
     # Probabilities of noisy labels explain these as they are, as well as any noise does.
     least = -alike_nats(n) if log_proba and found is not simpler else needed
     if n * (found[0].log_likelihood - plain.log_likelihood) < least:
         found = plain, plain.posterior(scores, given)
     found[0].needed, found[0].separation = needed, apart
+    if weak:
+        found[0].least_share = _least_share(*found, given)
     return with_warning(*found)
 
 
@@ -144,7 +151,9 @@ def _weighed(model, gamma, scores, given, trusted, clean, limits):
         return model, gamma
     simpler, *some = fit_some(scores, given, trusted, transition=clean, **limits)
     if not _hardly_likelier(model, noise, simpler, given):
-        return _less_noise((model, gamma), scores, given, trusted, clean, limits)
+        model, gamma = _less_noise((model, gamma), scores, given, trusted, clean, limits)
+        model.least_share = _least_share(model, gamma, given)
+        return model, gamma
     simpler.support = -np.inf
     return simpler, all_posteriors(simpler, *some, scores, given)
 
@@ -174,12 +183,31 @@ def _noise(gamma, given):
     return float(1 - np.mean(to_numpy(own_column(gamma, given)), dtype=np.float64))
 
 
+def _told(model, given):
+    """What the scores tell of a label, in nats: what they make it likelier than its frequency."""
+    share = np.bincount(given) / len(given)
+    return model.log_likelihood - float(np.sum(share * np.log(np.maximum(share, TINY))))
+
+
 def _hardly_likelier(model, noise, simpler, given):
     """Whether more than little noise makes labels likelier by less than weak scores may be off."""
-    share = np.bincount(given) / len(given)
-    told = model.log_likelihood - float(np.sum(share * np.log(np.maximum(share, TINY))))
-    least = min(MISFIT, MISFIT_NOISE * noise) * told
+    least = min(MISFIT, MISFIT_NOISE * noise) * _told(model, given)
     return noise >= LITTLE_NOISE and model.log_likelihood - simpler.log_likelihood < least
+
+
+def _least_share(model, gamma, given):
+    """Least share of the noise by which q makes labels less likely by what scores may be off.
+
+    With sT + (1 - s) 1 in place of T, q makes the label k likelier by the factor
+    s + (1 - s) q_k / sum_y q_y T_yk, the fraction being gamma_k / T_kk.
+    """
+    ratio = to_numpy(own_column(gamma, given)) / np.diag(model.transition)[given]
+    most = max(MISFIT * _told(model, given), 0.0)
+
+    def excess(share):
+        return -float(np.mean(np.log(share + (1 - share) * ratio), dtype=np.float64)) - most
+
+    return LEAST_SHARE if excess(LEAST_SHARE) <= 0 else brentq(excess, LEAST_SHARE, 1)
 
 
 def _sure(given, trusted, n_classes):

@@ -140,6 +140,37 @@ def test_a_later_batch_is_judged_by_the_stored_model():
     assert set(bare.status) == {"predicted"} and np.isnan(bare.clean_proba).all()
 
 
+def test_labels_that_less_noise_would_leave_stay_where_features_say_little():
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((9000, 6))
+    truth = (rows + 0.6 * rng.gumbel(size=(9000, 6))).argmax(axis=1)
+    given = np.where(rng.random(9000) < 0.2, (truth + 1) % 6, truth)
+    cleaner = TransitionCleaner().fit(rows[:6000], given[:6000])
+    share, T = cleaner.model_.least_share, cleaner.transition_matrix_
+    assert share < 0.8
+    stayed = 0
+    for part in (slice(0, 6000), slice(6000, None)):
+        samples = cleaner.transform(LabelledSamples(rows[part], given[part]))
+        posterior = cleaner.model_.posterior(
+            cleaner.evidence_.model._ridge.predict(rows[part]), given[part]
+        )
+        if part.start == 0:
+            posterior = np.array(cleaner._fit_model(LabelledSamples(rows[part], given[part])))
+        less = share * T + (1 - share) * np.eye(6)
+        for i, k in enumerate(given[part]):
+            q = posterior[i] / T[:, k]
+            cautious = q * less[:, k] / (q @ less[:, k])
+            clean = posterior[i, k] / posterior[i].sum()
+            stays = clean < 0.5 and cautious.argmax() == k and posterior[i].argmax() != k
+            stayed += stays
+            expected = cautious if stays else posterior[i] / posterior[i].sum()
+            np.testing.assert_allclose(samples.proba[i], expected, atol=2e-5)
+            assert samples.clean_proba[i] == pytest.approx(clean, abs=2e-5)
+            assert (samples.status[i] == "unknown") >= stays
+            assert samples.labels[i] == (k if clean > 0.5 else expected.argmax())
+    assert stayed > 20
+
+
 def test_trusted_rows_are_clamped():
     samples = TransitionCleaner(1.0).fit_transform(X, GIVEN, trusted=WRONG)
     assert set(samples.status[WRONG]) == {"trusted"}

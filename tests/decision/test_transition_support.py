@@ -224,3 +224,30 @@ def test_few_rows_are_unmixed_where_that_makes_them_likelier(monkeypatch):
     unmixed = accuracy()
     monkeypatch.setattr(transition_support, "UNMIXING_GAIN", 99)
     assert unmixed > max(0.9, accuracy() + 0.02)
+
+
+@pytest.mark.parametrize(("rate", "n"), [(0.3, 6000), (0.2, 4000), (0.02, 6000)])
+def test_the_least_share_of_noise_costs_what_weak_scores_may_be_off(rate, n):
+    scores, given, _ = ambiguous(factors=(3.0, 4.0), rate=rate, n=n)
+    model, gamma = fit_supported(scores, given, temperature=1.0)
+    q = gamma.astype(np.float64) / model.transition[:, given].T
+    q /= q.sum(axis=1, keepdims=True)
+
+    def likelihood(share):
+        less = share * model.transition + (1 - share) * np.eye(4)
+        return np.mean([np.log(q[i] @ less[:, given[i]]) for i in range(n)])
+
+    frequency = np.bincount(given) / n
+    told = model.log_likelihood - np.sum(frequency * np.log(frequency))
+    lost = likelihood(1) - likelihood(model.least_share)
+    assert 0.5 <= model.least_share < 1
+    assert lost == pytest.approx(0.007 * told, rel=1e-3) or (model.least_share == 0.5 and rate < 0.1)
+    assert lost <= 0.0071 * told
+
+
+def test_strong_scores_and_trusted_rows_leave_no_doubt_of_the_share():
+    scores, given, _ = overlapping(2000, 0.3, 0, rate=0.2)
+    assert fit_supported(scores, given, temperature=1.0)[0].least_share == 1
+    scores, given, _ = ambiguous(factors=(3.0, 4.0), rate=0.3)
+    trusted = np.arange(6000) < 40
+    assert fit_supported(scores, given, trusted, temperature=1.0)[0].least_share == 1
