@@ -132,10 +132,11 @@ def fit_supported(
     least = -alike_nats(n) if log_proba and found is not simpler else needed
     if n * (found[0].log_likelihood - plain.log_likelihood) < least:
         found = plain, plain.posterior(scores, given)
-    found[0].needed, found[0].separation = needed, apart
+    model, gamma = found
+    model.needed, model.separation = needed, apart
     if weak:
-        found[0].least_share = _least_share(*found, given)
-    return with_warning(*found)
+        model.least_share = _least_share(model, gamma, given)
+    return with_warning(model, gamma)
 
 
 def _weighed(model, gamma, scores, given, trusted, clean, limits):
