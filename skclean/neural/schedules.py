@@ -121,7 +121,7 @@ class Ramps(BaseEstimator):
     Parameters
     ----------
     up, down : float >= 0, default=80 and 50
-        Epochs of the rise and the fall.
+        Epochs of the rise and the fall, which share a training of fewer in that proportion.
 
     References
     ----------
@@ -143,6 +143,8 @@ class Ramps(BaseEstimator):
 
     def __call__(self, progress: float, epochs: float) -> float:
         """Share of the learning rate after `progress` epochs of `epochs`."""
+        longer = max((self.up + self.down) / epochs, 1.0)
+        progress, epochs = progress * longer, epochs * longer
         missing = max(0.0, 1 - progress / self.up) if self.up else 0.0
         past = max(0.0, 1 - (epochs - progress) / self.down) if self.down else 0.0
         return math.exp(-5 * missing**2 - 12.5 * past**2)

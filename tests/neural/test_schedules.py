@@ -47,6 +47,12 @@ def test_ramps():
     assert Ramps(0, 0)(0, 5) == Ramps(0, 0)(5, 5) == 1
 
 
+def test_ramps_share_a_short_training():
+    for t in (0.0, 1.5, 4.0, 6.0, 8.0):
+        assert Ramps(80, 50)(t, 13) == pytest.approx(Ramps(8, 5)(t, 13))
+    assert max(Ramps()(t, 10) for t in np.linspace(0, 10, 100)) > 0.99
+
+
 def test_schedules_of_a_training():
     pytest.importorskip("torch")
     pytest.importorskip("lightning_fabric")
