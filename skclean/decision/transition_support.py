@@ -135,7 +135,7 @@ def fit_supported(
     model, gamma = found
     model.needed, model.separation = needed, apart
     if weak:
-        model.least_share = _least_share(model, gamma, given)
+        model.least_share = _least_share(model, gamma, given, trusted)
     return with_warning(model, gamma)
 
 
@@ -153,7 +153,7 @@ def _weighed(model, gamma, scores, given, trusted, clean, limits):
     simpler, *some = fit_some(scores, given, trusted, transition=clean, **limits)
     if not _hardly_likelier(model, noise, simpler, given):
         model, gamma = _less_noise((model, gamma), scores, given, trusted, clean, limits)
-        model.least_share = _least_share(model, gamma, given)
+        model.least_share = _least_share(model, gamma, given, trusted)
         return model, gamma
     simpler.support = -np.inf
     return simpler, all_posteriors(simpler, *some, scores, given)
@@ -196,13 +196,15 @@ def _hardly_likelier(model, noise, simpler, given):
     return noise >= LITTLE_NOISE and model.log_likelihood - simpler.log_likelihood < least
 
 
-def _least_share(model, gamma, given):
+def _least_share(model, gamma, given, trusted):
     """Least share of the noise by which q makes labels less likely by what scores may be off.
 
     With sT + (1 - s) 1 in place of T, q makes the label k likelier by the factor
-    s + (1 - s) q_k / sum_y q_y T_yk, the fraction being gamma_k / T_kk.
+    s + (1 - s) q_k / sum_y q_y T_yk, the fraction being gamma_k / T_kk, or 1 for a trusted row.
     """
     ratio = to_numpy(own_column(gamma, given)) / np.diag(model.transition)[given]
+    if trusted is not None:
+        ratio[trusted] = 1
     most = max(MISFIT * _told(model, given), 0.0)
 
     def excess(share):

@@ -253,3 +253,12 @@ def test_strong_scores_and_trusted_rows_leave_no_doubt_of_the_share():
     scores, given, _ = ambiguous(factors=(3.0, 4.0), rate=0.3)
     trusted = np.arange(6000) < 40
     assert fit_supported(scores, given, trusted, temperature=1.0)[0].least_share == 1
+
+
+@pytest.mark.parametrize("n", [4000, 6000])
+def test_trusted_rows_of_some_classes_say_nothing_of_the_least_share(n):
+    scores, given, truth = ambiguous(factors=(3.0, 4.0), rate=0.25, n=n)
+    alone = fit_supported(scores, given, temperature=1.0)[0].least_share
+    trusted = (given == truth) & (given != 3) & (np.arange(n) % 3 == 0)
+    beside = fit_supported(scores, given, trusted, temperature=1.0)[0].least_share
+    assert beside == pytest.approx(alone, abs=0.05)
