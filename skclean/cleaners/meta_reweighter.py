@@ -218,7 +218,10 @@ class MetaReweighter(BaseCleaner):
         self.weight_ = np.ones(n)
         if found.omega[drawn].any():
             self.weight_[drawn] = found.omega[drawn] / found.omega[drawn].mean()
-        if self.rule != "posterior":
+        if self.rule == "posterior":
+            model.transition_matrix_ = self.transition_matrix_
+            model._least_share = model.model_.least_share
+        else:
             self._add_head(samples, posterior)
         return model._purify(samples, posterior)._replace(weight=self.weight_)
 

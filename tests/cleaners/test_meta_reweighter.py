@@ -92,6 +92,19 @@ def test_the_rule_of_the_posterior_is_the_transition_cleaner(monkeypatch):
         untrained(monkeypatch)
 
 
+def test_that_cleaner_leaves_labels_of_weak_features_there_too():
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((4500, 6))
+    truth = (rows + 0.6 * rng.gumbel(size=(4500, 6))).argmax(axis=1)
+    given = np.where(rng.random(4500) < 0.2, (truth + 1) % 6, truth)
+    other = TransitionCleaner().fit(rows, given)
+    own = other.label_distributions_[np.arange(4500), given]
+    assert np.sum(own > other.clean_proba_) > 50
+    cleaner = quick(rule="posterior", threshold=0.5, cycle_length=1).fit(rows, given)
+    np.testing.assert_array_equal(cleaner.transduction_, other.transduction_)
+    np.testing.assert_array_equal(cleaner.label_distributions_, other.label_distributions_)
+
+
 def test_the_rules_by_their_definition():
     y = np.where(np.arange(400) % 50 == 9, -1, GIVEN)
     posterior, product, paper = (
