@@ -121,7 +121,7 @@ def verdicts(
         (stranger, "belongs to a class with probability {inside} only"),
         (
             unsure & labelled & (given == samples.label_codes),
-            f"given {{given}} {own}: too unsure, and no other is likelier",
+            f"given {{given}} {own}: too unsure, and so is any other",
         ),
         (
             unsure & labelled & (given != samples.label_codes),

@@ -20,7 +20,7 @@ EXPECTED = [
     ("given 'cat' is right with probability .97", "keep"),
     ("given 'cat' has probability <.01; 'dog' has .94", "relabel"),
     ("given 'cat' has probability .40, 'dog' has .52: too unsure", "review"),
-    ("given 'dog' has probability .60: too unsure, and no other is likelier", "review"),
+    ("given 'dog' has probability .60: too unsure, and so is any other", "review"),
     ("no given label; 'dog' has probability .70", "label"),
     ("given 'dog' is trusted", "keep"),
     ("no given label; 'cat' has probability >.99", "label"),
@@ -64,7 +64,7 @@ def test_a_ranking_has_scores():
         "given 'cat' is kept by its score, .97",
         "given 'cat' has score <.01; 'dog' has probability .94",
         "given 'cat' has score .40, 'dog' has probability .52: too unsure",
-        "given 'dog' has score .60: too unsure, and no other is likelier",
+        "given 'dog' has score .60: too unsure, and so is any other",
         *(reason for reason, _ in EXPECTED[4:]),
     ]
     assert list(actions) == [action for _, action in EXPECTED]
