@@ -136,7 +136,7 @@ def label_array(y: Any) -> np.ndarray:
         y[mask] = None
     if hasattr(y, "to_pylist"):
         # Integers of arrow would become floats where one is missing, and large ones the same.
-        y = y.to_pylist()
+        y = (y.column(0) if getattr(y, "num_columns", 0) == 1 else y).to_pylist()
     if is_numpy(y) and not isinstance(getattr(y, "dtype", None), np.dtype):
         # Lists and pandas' own types go through objects: NumPy would write the NaN of
         # ["a", NaN] as a label, and turns integers with pandas.NA into nothing useful.

@@ -73,9 +73,11 @@ def test_masked_labels_are_missing():
 def test_arrow_integers_beside_missing_ones_stay_apart():
     pa = pytest.importorskip("pyarrow")
     large = 2**53
-    samples = LabelledSamples(X, pa.array([large, large + 1, None, large, large + 1]))
-    assert samples.classes.tolist() == [large, large + 1]
-    assert samples.given.tolist() == [0, 1, -1, 0, 1]
+    y = pa.array([large, large + 1, None, large, large + 1])
+    for labels in (y, pa.table({"y": y}), pa.record_batch({"y": y})):
+        samples = LabelledSamples(X, labels)
+        assert samples.classes.tolist() == [large, large + 1]
+        assert samples.given.tolist() == [0, 1, -1, 0, 1]
 
 
 def test_labels_of_other_types_are_named():
