@@ -76,7 +76,8 @@ class TransitionCleaner(EvidenceCleaner):
     clean_proba_ : ndarray of shape (n,)
         Posterior probability that the given label is right; NaN in rows without one.
     label_distributions_ : ndarray of shape (n, C)
-        Posterior of the true class: by less noise in doubted rows whose label stays by that.
+        Posterior of the true class: by less noise where the given label is likeliest by that
+        alone, so that its probability is more than `clean_proba_` there.
     transduction_ : ndarray of shape (n,)
         Purified labels.
     noise_rate_ : float

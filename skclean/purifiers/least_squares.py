@@ -42,8 +42,9 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
     solver : {"likelihood", "paper"}, default="likelihood"
     threshold : float in [0, 1] or "f1", default=0.5
         Labels with a greater `clean_proba` are kept. The others take the class of greatest
-        probability (status corrected); if that is the given label, status unknown. "f1" is the
-        threshold of the greatest F1 to be expected, as in `TransitionCleaner`.
+        probability (status corrected); if that is the given label, or would be by less noise
+        that explains the labels nearly as well, status unknown. "f1" is the threshold of the
+        greatest F1 to be expected. Both as in `TransitionCleaner`.
     estimator : LeaveOneOutRidge or None, default=None
         The least squares. None is ``LeaveOneOutRidge()`` for the likelihood and
         ``LeaveOneOutRidge(kernel="linear")`` for the paper's solver.
