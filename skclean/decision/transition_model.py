@@ -52,7 +52,7 @@ class TransitionModel:
         Share of the variance of the scores between the predicted classes, likewise.
     least_share : float
         Least share of the noise that explains the labels as well, up to what the model of weak
-        scores may be off; 1 where they are not weak, and of many rows where it is little.
+        scores may be off; 1 where they are not weak.
     power : float or None
         None takes the scores as they are. Else they are logarithms of probabilities p, and
         (p^power - 1) / power (Box and Cox; log p at 0) takes their place.

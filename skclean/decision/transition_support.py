@@ -147,16 +147,17 @@ def _weighed(model, gamma, scores, given, trusted, clean, limits):
         weak = np.mean(few.argmax(axis=1) == given[rows]) <= 0.5
     else:
         weak = separation(few) < SUPPORT_SEPARATIONS[0]
+    if not weak or _sure(given, trusted, few.shape[1]):
+        return model, gamma
     noise = _noise(gamma, given)
-    if not weak or noise < LITTLE_NOISE or _sure(given, trusted, few.shape[1]):
-        return model, gamma
-    simpler, *some = fit_some(scores, given, trusted, transition=clean, **limits)
-    if not _hardly_likelier(model, noise, simpler, given):
+    if noise >= LITTLE_NOISE:
+        simpler, *some = fit_some(scores, given, trusted, transition=clean, **limits)
+        if _hardly_likelier(model, noise, simpler, given):
+            simpler.support = -np.inf
+            return simpler, all_posteriors(simpler, *some, scores, given)
         model, gamma = _less_noise((model, gamma), scores, given, trusted, clean, limits)
-        model.least_share = _least_share(model, gamma, given, trusted)
-        return model, gamma
-    simpler.support = -np.inf
-    return simpler, all_posteriors(simpler, *some, scores, given)
+    model.least_share = _least_share(model, gamma, given, trusted)
+    return model, gamma
 
 
 def _less_noise(found, scores, given, trusted, clean, limits):
