@@ -218,12 +218,11 @@ class MetaReweighter(BaseCleaner):
         self.weight_ = np.ones(n)
         if found.omega[drawn].any():
             self.weight_[drawn] = found.omega[drawn] / found.omega[drawn].mean()
-        if self.rule == "posterior":
-            model.transition_matrix_ = self.transition_matrix_
-            model._least_share = model.model_.least_share
-        else:
+        alone = self.rule == "posterior"
+        if not alone:
             self._add_head(samples, posterior)
-        return model._purify(samples, posterior)._replace(weight=self.weight_)
+        purified = model._purify(samples, posterior, model.model_ if alone else None)
+        return purified._replace(weight=self.weight_)
 
     def _add_head(self, samples, posterior):
         """Soft labels of the rule in place of the posterior (n, C), not yet normalised."""

@@ -147,8 +147,6 @@ class TransitionCleaner(EvidenceCleaner):
         self.n_jobs = n_jobs
         self.device = device
 
-    _least_share = 1.0
-
     def _assess(self, given, proba):
         scores = log_proba(proba)
         limits = {"max_iter": self.max_iter, "tol": self.tol}
@@ -159,7 +157,6 @@ class TransitionCleaner(EvidenceCleaner):
         posterior, weight = self._fit_first(samples, groups)
         self.transition_matrix_ = self.model_.transition
         self._support = self.model_.support, self.model_.needed, self.model_.separation
-        self._least_share = self.model_.least_share
         self._doubted_share = self._doubted(samples.given)
         self.log_likelihood_ = self.model_.log_likelihood
         self.n_iter_, self.converged_ = self.model_.n_iter, self.model_.converged
@@ -170,7 +167,7 @@ class TransitionCleaner(EvidenceCleaner):
             self.evidence_ = None  # One of them at a time.
             self.evidence_ = self._new_evidence(samples, groups, soft=posterior, weight=weight)
             posterior = self._fit_model(samples, self.transition_matrix_)
-        return self._purify(samples, posterior)
+        return self._purify(samples, posterior, self.model_)
 
     def _fit_first(self, samples, groups):
         """Evidence and model from the given labels: posterior (n, C), weights of rows or None."""
@@ -199,7 +196,9 @@ class TransitionCleaner(EvidenceCleaner):
             limits["temperature"] = self.evidence_.fitted_temperature(samples.given)
             self.model_, gamma = fit_supported(*rows, **limits)
         else:
+            least_share = self.model_.least_share
             self.model_, gamma = fit_transition(*rows, transition=transition, **limits)
+            self.model_.least_share = least_share
         if not whole:
             gamma = put_rows(self.model_.posterior(scores, samples.given), labelled, gamma)
         return on_host(gamma)
@@ -222,7 +221,8 @@ class TransitionCleaner(EvidenceCleaner):
     def _transform_samples(self, samples):
         scores = self.evidence_.predict(samples, type(self).__name__)
         given = samples._given_codes()
-        return self._purify(samples, on_host(self.model_.posterior(scores, given)), new=True)
+        posterior = on_host(self.model_.posterior(scores, given))
+        return self._purify(samples, posterior, self.model_, new=True)
 
     def _threshold(self, clean, new):
         """What `threshold` says, of the rows of the fit for all that come later."""
@@ -235,14 +235,17 @@ class TransitionCleaner(EvidenceCleaner):
             self.threshold_ = cut
         return cut
 
-    def _purify(self, samples, posterior, new=False):
-        """Verdicts by the posterior (n, C), not yet normalised, which is written to."""
+    def _purify(self, samples, posterior, model=None, new=False):
+        """Verdicts by the posterior (n, C), not yet normalised, which is written to.
+
+        That of a model may have its least share of the noise in place of all.
+        """
         given, certain = samples._given_codes(), np.full(len(samples), -1)
         if samples.trusted is not None:
             certain[samples.trusted] = given[samples.trusted]
-        more = np.ones(len(given))
-        if self._least_share < 1:
-            more += (1 / self._least_share - 1) / np.diag(self.transition_matrix_)[given]
+        more = None
+        if model is not None and model.least_share < 1:
+            more = 1 + (1 / model.least_share - 1) / np.diag(model.transition)[given]
         posterior, best, clean = map_rows(_judge, posterior, given, certain, more, out=posterior)
         cut = self._threshold(clean[(given >= 0) & (certain < 0)], new)
         kept = np.nan_to_num(clean) > cut
@@ -263,14 +266,15 @@ def _doubt(posterior):
 def _judge(posterior, given, certain, more):
     """Probabilities (b, C), their likeliest class, and P(given), NaN where there is no label.
 
-    Where that many times P(given) makes the given label the likeliest, it counts so in the rest.
+    Where `more` times P(given) makes the given label the likeliest, it counts so in the rest.
     """
     posterior = settled(posterior, certain)
     posterior = posterior / posterior.sum(axis=1, keepdims=True)
     own = posterior[np.arange(len(given)), given]
+    if more is not None:
+        likeliest = posterior.max(axis=1)
+        stays = np.flatnonzero((given >= 0) & (own < likeliest) & (own * more > likeliest))
+        posterior[stays, given[stays]] *= more[stays]
+        posterior[stays] /= posterior[stays].sum(axis=1, keepdims=True)
     clean = np.where(given < 0, np.nan, own.astype(np.float64))
-    likeliest = posterior.max(axis=1)
-    stays = np.flatnonzero((given >= 0) & (own < likeliest) & (own * more > likeliest))
-    posterior[stays, given[stays]] *= more[stays]
-    posterior[stays] /= posterior[stays].sum(axis=1, keepdims=True)
     return posterior, posterior.argmax(axis=1), clean

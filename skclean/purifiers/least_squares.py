@@ -209,8 +209,8 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
         self.device = device
 
     def _fit_samples(self, samples, groups):
-        earlier = "_support", "_least_share", "_doubted_share", "model_", "log_likelihood_"
-        for learned in (*earlier, "trusted_weight_", "converged_"):
+        earlier = "_support", "_doubted_share", "model_", "log_likelihood_", "trusted_weight_"
+        for learned in (*earlier, "converged_"):
             self.__dict__.pop(learned, None)
         self._corrections = None
         self.trusted_source_ = "none" if samples.trusted is None else "given"
