@@ -203,13 +203,11 @@ def alike_nats(n):
     return ALIKE_NATS + ALIKE_ROW_NATS * min(n, SUPPORT_ROWS)
 
 
-def _started(rows, limits, log_proba, transition=None, unmix=None):
+def _started(rows, limits, log_proba, transition=None, near=None, unmix=None):
     """Fits to all rows at their starts, one after the other; the first goes on in between."""
     if transition is not None:
         for power in POWERS if log_proba else (None,):
-            fit = TransitionFit(*rows, power=power, unmix=False)
-            fit.model.transition, fit.held = transition, True
-            yield fit
+            yield TransitionFit(*rows, power=power, unmix=False).held_at(transition, near)
         return
     if unmix is None:
         n, n_classes = rows[0].shape

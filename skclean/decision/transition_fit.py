@@ -4,6 +4,7 @@ import copy
 from dataclasses import replace
 
 import numpy as np
+from scipy.linalg import solve
 from scipy.optimize import minimize
 
 from skclean._array import array_namespace, cast_like, from_numpy, take_rows, to_numpy
@@ -22,22 +23,24 @@ TINY = 1e-30
 #: Values of a part of the rows that is worked on at a time: larger arrays come from the system
 #: anew, page by page, and take longer than the work on them.
 _PART = 1 << 18
+#: Scores that T starts from, at most.
+_WARM_UP_SCORES = 1 << 21
 
 
 class TransitionFit:
-    """State of one fit: rows sorted by given label, arrays classes first.
+    """State of one fit: rows sorted by given label and trust, arrays classes first.
 
-    `start` is a fit to some of the rows, from whose parameters this one goes on; `best` the state
-    after the round that counts. Without `unmix`, M is the identity.
+    The kind of a row is twice its label, one more where it is trusted: `ends` are the ends of each
+    kind. `start` is a fit to some of the rows, from whose parameters this one goes on; `best` the
+    state after the round that counts. Without `unmix`, M is the identity.
     """
 
     def __init__(self, scores, given, trusted, start=None, power=None, unmix=True):
         self.xp = array_namespace(scores)
         self.n, n_classes = scores.shape
-        self.order = np.argsort(given, kind="stable")
-        self.given = given[self.order]
-        self.ends = np.searchsorted(self.given, np.arange(n_classes + 1))
-        self.noisy = np.ones(self.n, bool) if trusted is None else ~trusted[self.order]
+        kind = 2 * given if trusted is None else 2 * given + trusted
+        self.order = np.argsort(kind, kind="stable")
+        self._sorted(kind[self.order], scores)
         self.held, self.best, self.unmix = False, None, unmix
         self.mixing = n_classes <= MIXING_CLASSES
         self.model = _standard(scores, power) if start is None else start.model
@@ -60,6 +63,11 @@ class TransitionFit:
         if start is not None:
             self.tau, self.D, self.precision = start.tau, start.D, start.precision
 
+    def _sorted(self, kind, like):
+        """Take over the kinds of the rows, sorted; where arrays are on a device, there."""
+        self.ends = np.searchsorted(kind, np.arange(2 * like.shape[1] + 1))
+        self.kind = None if isinstance(like, np.ndarray) else from_numpy(kind, like)
+
     def _standardise_squares(self):
         xp, squares = self.xp, self.xp.astype(self.s**2, self.xp.float64)
         mean = xp.mean(squares, axis=1, keepdims=True)
@@ -73,11 +81,19 @@ class TransitionFit:
 
     def factor(self, transition, rows):
         """P(given_i | true = y) as (C, m): a column of T for noisy rows, the label for trusted."""
-        given, sure = self.given[rows], np.flatnonzero(~self.noisy[rows])
-        table = np.take(transition, given, axis=1).astype(np.float32)
-        table[:, sure] = 0
-        table[given[sure], sure] = 1
-        return cast_like(table, self.s)
+        counts = np.diff(self.ends_within(rows))
+        kinds = np.flatnonzero(counts) if self.kind is None else np.arange(len(counts))
+        columns, sure = transition[:, kinds // 2], np.flatnonzero(kinds % 2)
+        columns[:, sure] = 0
+        columns[kinds[sure] // 2, sure] = 1
+        columns = cast_like(columns, self.s)
+        if self.kind is None:
+            return np.repeat(columns, counts[kinds], axis=1)
+        return self.xp.take(columns, self.kind[rows], axis=1)
+
+    def ends_within(self, rows):
+        """The ends of each kind in a slice of the rows."""
+        return np.clip(self.ends, rows.start, rows.stop) - rows.start
 
     def posterior(self, proba, factor):
         """Gamma (C, n) and the likelihood (n,) of the given labels."""
@@ -104,6 +120,15 @@ class TransitionFit:
         trial.warm_up(keep=keep)
         return trial
 
+    def held_at(self, transition, near=None):
+        """Hold T, and go on from a fit to the same scores: D is least with its mean diagonal 0."""
+        self.model.transition, self.held = transition, True
+        if near is not None:
+            self.model.bias, self.model.curve = near.bias, near.curve
+            self.tau, self.precision = float(np.mean(np.diag(near.linear))), near.precision
+            self.D = near.linear - self.tau * np.eye(*self.D.shape)
+        return self
+
     def rounds(self, max_iter, tol, patience=4):
         """Climb and update T, until there were so many rounds in all or the likelihood settles.
 
@@ -129,16 +154,19 @@ class TransitionFit:
                 self.best = None  # One of them at a time.
                 self.best = copy.copy(self)
                 self.best.prior = copy.copy(self.prior)
-                self.best.model = replace(model, linear=linear, log_likelihood=trace[-1])
+                self.best.model = replace(
+                    model, linear=linear, precision=self.precision, log_likelihood=trace[-1]
+                )
 
     def warm_up(self, max_rows=5000, max_iter=12, tol=1e-3, keep=False):
         """T from tau and b alone, on a part of the rows: D would first explain the noise away."""
+        max_rows = min(max_rows, _WARM_UP_SCORES // len(self.model.bias))
         step = max(1, self.n // max_rows)
         part = copy.copy(self)
         part.s = contiguous(self.s[:, ::step])
-        part.given, part.noisy = self.given[::step], self.noisy[::step]
-        part.n, n_classes = len(part.given), len(self.model.bias)
-        part.ends = np.searchsorted(part.given, np.arange(n_classes + 1))
+        kind = np.repeat(np.arange(len(self.ends) - 1), np.diff(self.ends))[::step]
+        part.n, n_classes = len(kind), len(self.model.bias)
+        part._sorted(kind, part.s.T)
         theta, last = np.append(np.zeros(n_classes), 0.0), -np.inf
         for _ in range(max_iter):
             transition = self.model.transition
@@ -151,8 +179,8 @@ class TransitionFit:
                     factor = part.factor(transition, rows)
                     gamma, likelihood = part.posterior(proba, factor)
                     residual = proba - gamma
-                    along = float(self.xp.sum(residual * part.s[:, rows]))
-                    return part.sum_log(likelihood), _row_sums(residual), tau * along
+                    along = _row_products(residual, part.s[:, rows])
+                    return part.sum_log(likelihood), _row_sums(residual), tau * np.sum(along)
 
                 total, *gradient = (sum(x) for x in zip(*part.over_parts(sums), strict=True))
                 return -total / part.n, np.append(*gradient) / part.n
@@ -206,8 +234,9 @@ class TransitionFit:
             if self.mixing:
                 g = to_numpy(self.xp.matmul(self.f[:, rows], residual.T)).astype(np.float64)
             else:
-                g = float(self.xp.sum(residual * unmixed))
-            return self.sum_log(likelihood), g, _row_sums(residual), _row_sums(residual * squares)
+                g = np.sum(_row_products(residual, unmixed))
+            curve = _row_products(residual, squares)
+            return self.sum_log(likelihood), g, _row_sums(residual), curve
 
         total, g, *gradient = (sum(x) for x in zip(*self.over_parts(sums), strict=True))
         along = np.sum(g[: len(self.model.bias)] * self.unmixing) if self.mixing else g
@@ -283,17 +312,15 @@ class TransitionFit:
         counts = np.zeros((len(self.model.bias),) * 2)
 
         def count(rows):
-            part, noisy = gamma(rows), self.noisy[rows]
-            if not noisy.all():
-                part = part * cast_like(noisy[None, :].astype(np.float64), part)
-            ends = np.clip(self.ends, rows.start, rows.stop) - rows.start
+            part, ends = gamma(rows), self.ends_within(rows)
             present = np.flatnonzero(np.diff(ends))
             if isinstance(part, np.ndarray):
                 sums = np.add.reduceat(part, ends[present], axis=1, dtype=np.float64)
             else:
                 pairs = zip(ends[present], ends[present + 1], strict=True)
                 sums = np.stack([_row_sums(part[:, i:j]) for i, j in pairs], axis=1)
-            counts[:, present] += sums
+            noisy = present % 2 == 0
+            counts[:, present[noisy] // 2] += sums[:, noisy]
 
         self.over_parts(count)
         return counts
@@ -301,9 +328,8 @@ class TransitionFit:
     def left_out_of_transition(self):
         """The mean log-likelihood, each row left out of the counts behind T as well as out of q."""
         counts, change = self.counts(lambda rows: self.gamma[:, rows]), 0.0
-        for k, (start, end) in enumerate(zip(self.ends[:-1], self.ends[1:], strict=True)):
-            rows = np.flatnonzero(self.noisy[start:end])
-            gamma = to_numpy(self.gamma[:, start:end]).astype(np.float64)[:, rows]
+        for k, (start, end) in enumerate(zip(self.ends[:-1:2], self.ends[1::2], strict=True)):
+            gamma = to_numpy(self.gamma[:, start:end]).astype(np.float64)
             left = np.sum(gamma * self.prior.share_left(counts, k, gamma), axis=0)
             change += float(np.sum(np.log(left + TINY)))
         return self.model.log_likelihood + change / self.n
@@ -319,13 +345,19 @@ def _unmixing(transition):
     """M of trace C by which s M is next to p in least squares, where scores s are next to p T."""
     n_classes = len(transition)
     square = transition @ transition.T + UNMIXING_RIDGE * np.eye(n_classes)
-    unmixing = np.linalg.solve(square, transition).T
+    unmixing = solve(square, transition, assume_a="pos").T
     return unmixing * (n_classes / np.trace(unmixing))
 
 
 def _row_sums(x):
+    """Sums along the rows of a part: by a product, which is faster than a sum in float64."""
     xp = array_namespace(x)
-    return to_numpy(xp.sum(x, axis=1, dtype=xp.float64))
+    return to_numpy(xp.matmul(x, xp.ones_like(x[0, :]))).astype(np.float64)
+
+
+def _row_products(x, y):
+    """Products of each row of a part with the same row of another."""
+    return to_numpy(array_namespace(x).vecdot(x, y)).astype(np.float64)
 
 
 def _standard(scores, power):

@@ -35,6 +35,8 @@ class TransitionModel:
         c.
     bias : ndarray of shape (C,)
         b.
+    precision : float
+        Of the prior of D.
     log_likelihood : float
         Mean leave-one-out log-likelihood of the given labels, in nats.
     n_iter : int
@@ -68,6 +70,7 @@ class TransitionModel:
     linear: np.ndarray
     curve: np.ndarray
     bias: np.ndarray
+    precision: float = 0.0
     log_likelihood: float = np.nan
     n_iter: int = 0
     converged: bool = False

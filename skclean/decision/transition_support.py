@@ -172,7 +172,7 @@ def _less_noise(found, scores, given, trusted, clean, limits):
         return found
     for share in SHARES:
         transition = share * model.transition + (1 - share) * clean
-        less = fit_rows(scores, given, trusted, transition=transition, **limits)
+        less = fit_rows(scores, given, trusted, transition=transition, near=best[0], **limits)
         if less[0].log_likelihood <= best[0].log_likelihood:
             break
         best = less

@@ -94,6 +94,20 @@ def test_posterior_by_loops(xp, n_classes, dtype):
     np.testing.assert_allclose(xp.to_numpy(gamma).sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_classes", [4, QUADRATIC_CLASSES + 1])
+def test_a_fit_with_a_held_matrix_goes_on_from_another_to_where_it_ends_by_itself(xp, n_classes):
+    scores, given, _, T = evidence(2000, n_classes, spread=0.5)
+    rows = xp.asarray(scores), given, None
+    first, _ = fit_transition(*rows, unmix=False, tol=1e-6)
+    fits = [TransitionFit(*rows, unmix=False).held_at(T, near) for near in (None, first)]
+    for fit in fits:
+        fit.rounds(60, 1e-6)
+    alone, other = (fit.best.model for fit in fits)
+    assert len(other.trace) < len(alone.trace)
+    assert other.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-4)
+    np.testing.assert_array_equal(other.transition, T)
+
+
 @pytest.mark.parametrize("n_classes", [2, 4, 35, 150])
 def test_gradients_by_finite_differences(n_classes, monkeypatch):
     scores, given, _, _ = evidence(n=200, n_classes=n_classes)

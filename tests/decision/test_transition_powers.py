@@ -91,9 +91,9 @@ def test_likelihood_without_a_rows_own_count_by_loops():
     fit.rounds(4, 0.0)
     fit, total = fit.best, 0.0
     counts = fit.counts(lambda rows: fit.gamma[:, rows])
-    for i, (k, noisy) in enumerate(zip(fit.given, fit.noisy, strict=True)):
-        left = np.ones(4)
-        if noisy:
+    for i, row in enumerate(fit.order):
+        k, left = given[row], np.ones(4)
+        if not trusted[row]:
             left = fit.prior.share_left(counts, k, fit.gamma[:, [i]].astype(float))[:, 0]
         total += np.log(np.sum(fit.gamma[:, i] * left))
     expected = fit.model.log_likelihood + total / 80
