@@ -9,35 +9,18 @@ from torch import nn
 from skclean.embeddings.moco import momentum_update
 
 
-def averaging_at(step: int, decay: float, warmup: bool) -> float:
-    """Share of itself that the average keeps in an update.
-
-    With a warm-up ``min(decay, (1 + step) / (10 + step))``: the first steps do not weigh on the
-    average for ever.
-
-    Parameters
-    ----------
-    step : int >= 0
-        Updates before this one.
-    decay : float in [0, 1]
-    warmup : bool
-    """
-    return min(decay, (1 + step) / (10 + step)) if warmup else decay
-
-
 class AveragedNetwork(nn.Module):
     """A copy of a network whose parameters are averages over the steps of the training.
 
-    Its buffers are those of the network itself, as in MixMatch's own code: statistics of batch norm
-    are running averages already.
+    In an update the average keeps the share ``min(decay, (1 + step) / (10 + step))`` of itself, so
+    that the first steps do not weigh on it for ever. Its buffers are those of the network itself,
+    as in MixMatch's own code: statistics of batch norm are running averages already.
 
     Parameters
     ----------
     network : Module
         Copied; takes no part afterwards.
     decay : float in [0, 1], default=0.999
-    warmup : bool, default=False
-        See `averaging_at`.
 
     Attributes
     ----------
@@ -56,15 +39,15 @@ class AveragedNetwork(nn.Module):
     >>> averaged = AveragedNetwork(network, decay=0.9)
     >>> before = network.bias.detach().clone()
     >>> _ = network.bias.data.add_(1)
-    >>> averaged.update(network, step=0)
+    >>> averaged.update(network, step=1000)
     >>> torch.allclose(averaged.network.bias, before + 0.1)
     True
     """
 
-    def __init__(self, network: Any, decay: float = 0.999, warmup: bool = False):
+    def __init__(self, network: Any, decay: float = 0.999):
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
-        self.decay, self.warmup = decay, warmup
+        self.decay = decay
 
     @torch.no_grad()
     def update(self, network: Any, step: int) -> None:
@@ -77,7 +60,7 @@ class AveragedNetwork(nn.Module):
         step : int
             Steps before this one, from 0.
         """
-        share = averaging_at(step, self.decay, self.warmup)
+        share = min(self.decay, (1 + step) / (10 + step))
         momentum_update(self.network.parameters(), network.parameters(), share)
         for mine, other in zip(self.network.buffers(), network.buffers(), strict=True):
             mine.copy_(other)

@@ -59,7 +59,7 @@ class Learners(nn.Module):
     ):
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        self.averages = nn.ModuleList(AveragedNetwork(n, ema_decay, True) for n in networks)
+        self.averages = nn.ModuleList(AveragedNetwork(n, ema_decay) for n in networks)
         self.best = copy.deepcopy(self.averages) if keep_best else nn.ModuleList()
         memories = [objective.start(n_rows, n_classes, torch.device("cpu")) for _ in networks]
         for memory, network in zip(memories, networks):
