@@ -1,7 +1,7 @@
 """MoCo: a view is found among the keys of a slowly moving copy of the network."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -279,10 +279,6 @@ class MoCoObjective(nn.Module):
         if self._new_keys is not None:
             enqueue(self.queue, self.pointer, self._new_keys)
             self._new_keys = None
-
-    def trained_parameters(self) -> Iterator[nn.Parameter]:
-        """What the optimizer moves."""
-        return (p for p in self.parameters() if p.requires_grad)
 
     def trained_backbone(self) -> Any:
         """The backbone, with plain batch norm, as it is used after the training."""

@@ -20,13 +20,13 @@ def make_optimizer(
 
     Parameters
     ----------
-    module : Module with `trained_parameters()`
-        On its device.
+    module : Module
+        On its device. What needs no gradient is not moved.
     kind : {"sgd", "lars", "adam", "adamw"}
     learning_rate, weight_decay, momentum : float
     fabric : Fabric
     """
-    parameters = list(module.trained_parameters())
+    parameters = [p for p in module.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

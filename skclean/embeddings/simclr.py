@@ -1,6 +1,6 @@
 """SimCLR: two views of an image are more alike than views of two images."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
 
@@ -105,10 +105,6 @@ class SimCLRObjective(nn.Module):
 
     def after_step(self) -> None:
         """Called after each step of the optimizer."""
-
-    def trained_parameters(self) -> Iterator[nn.Parameter]:
-        """What the optimizer moves."""
-        return (p for p in self.parameters() if p.requires_grad)
 
     def trained_backbone(self) -> Any:
         """The backbone, as it is used after the training."""

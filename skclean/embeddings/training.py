@@ -71,8 +71,7 @@ def train(
         Launched; see `fit`.
     objective : Module
         Has `backbone`, ``loss(view1, view2)``, which returns a dict of scalar tensors and minimises
-        "loss", `after_step()` and `trained_parameters()`. Changed in place, and moved to the
-        device.
+        "loss", and `after_step()`. Changed in place, and moved to the device.
     source : ImageSource
         Rows that are not `readable` are left out.
     augment : callable

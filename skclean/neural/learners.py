@@ -82,11 +82,6 @@ class Learners(nn.Module):
         """The objective's memory beside a network."""
         return self.memories[number] if len(self.memories) else None
 
-    def trained_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters of the networks, and of the layers that an objective has beside them."""
-        modules = nn.ModuleList([self.networks, self.memories])
-        return (p for p in modules.parameters() if p.requires_grad)
-
 
 def outputs(
     networks: Any, inputs: Any, rows: np.ndarray, batch_size: int

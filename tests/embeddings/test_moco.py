@@ -154,7 +154,7 @@ def test_objective():
     for slow, fast in ((a.slow_backbone, a.backbone), (a.slow_head, a.head)):
         for p, q in zip(slow.parameters(), fast.parameters()):
             assert torch.equal(p, q) and p is not q and not p.requires_grad
-    moved = list(a.trained_parameters())
+    moved = [p for p in a.parameters() if p.requires_grad]
     expected = [*a.backbone.parameters(), *a.head.parameters()]
     assert len(moved) == len(expected) and all(p is q for p, q in zip(moved, expected))
     assert len(MoCo(hidden_dim=0).make(backbone(), 0).head) == 1
@@ -168,8 +168,7 @@ def test_steps_against_the_algorithm():
     fast = nn.Sequential(copy.deepcopy(objective.backbone), copy.deepcopy(objective.head))
     slow = copy.deepcopy(fast)
     queue = objective.queue.clone()
-    trained = objective.trained_parameters(), fast.parameters()
-    optimizers = [torch.optim.SGD(p, 0.5) for p in trained]
+    optimizers = [torch.optim.SGD(m.parameters(), 0.5) for m in (objective, fast)]
     for step in range(7):
         view1, view2 = random(2, 4, 3, 8, 8, seed=step)
         q = F.normalize(fast(view1), dim=1)

@@ -21,7 +21,6 @@ FABRIC = SimpleNamespace(
 )
 def test_norms_and_biases_are_neither_decayed_nor_adapted(kind, expected):
     module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    module.trained_parameters = module.parameters
     optimizer = make_optimizer(module, kind, 0.1, 0.02, 0.8, FABRIC)
     assert type(optimizer) is expected
     weights, others = optimizer.param_groups
@@ -35,6 +34,5 @@ def test_norms_and_biases_are_neither_decayed_nor_adapted(kind, expected):
 
 def test_unknown_kind():
     module = torch.nn.Linear(2, 2)
-    module.trained_parameters = module.parameters
     with pytest.raises(ValueError, match="expected optimizer"):
         make_optimizer(module, "lamb", 0.1, 0.0, 0.9, FABRIC)

@@ -89,9 +89,6 @@ class Both(nn.Module):
             path = f"{self.folder}/rank{torch.distributed.get_rank()}.safetensors"
             save_checkpoint(path, self.state_dict(), {})
 
-    def trained_parameters(self):
-        return (p for p in self.parameters() if p.requires_grad)
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

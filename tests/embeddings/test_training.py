@@ -131,9 +131,6 @@ def test_the_steps_of_an_epoch():
         def after_step(self):
             self.steps += 1
 
-        def trained_parameters(self):
-            return self.backbone.parameters()
-
     numbered = np.broadcast_to(np.arange(70, dtype=np.uint8)[:, None, None], (70, 8, 8)).copy()
     opened = source(numbered)
     opened.readable[[3, 40]] = False
@@ -164,9 +161,6 @@ def test_learning_rates_of_the_steps():
 
         def after_step(self):
             walked.append(float(self.backbone.weight.detach()))
-
-        def trained_parameters(self):
-            return self.backbone.parameters()
 
     slope = Slope()
     walked = [float(slope.backbone.weight.detach())]
