@@ -7,6 +7,20 @@ from sklearn.base import BaseEstimator
 from skclean._validation import HasMethods, Interval, StrOptions
 
 _METHODS = ("auto", "kmeans", "moco", "none", "simclr")
+#: Parameters that say how a training runs, and not what comes out of it.
+OPERATIONAL: dict = {
+    "device": [str, None],
+    "devices": [Interval(Integral, 1, None, closed="left")],
+    "num_nodes": [Interval(Integral, 1, None, closed="left")],
+    "compile": ["boolean"],
+    "n_workers": [Interval(Integral, 0, None, closed="left"), None],
+    "on_error": [StrOptions({"raise", "skip"})],
+    "checkpoint_dir": [str, HasMethods(["__fspath__"]), None],
+    "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
+    "resume": ["boolean"],
+    "random_state": ["random_state"],
+    "verbose": ["boolean"],
+}
 
 
 class InstanceSettings(BaseEstimator):
@@ -42,19 +56,9 @@ class FeaturizerSettings(InstanceSettings):
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "warmup_epochs": [Interval(Integral, 0, None, closed="left"), None],
-        "device": [str, None],
-        "devices": [Interval(Integral, 1, None, closed="left")],
-        "num_nodes": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions({"auto", "32-true", "16-mixed", "bf16-mixed"})],
-        "compile": ["boolean"],
-        "n_workers": [Interval(Integral, 0, None, closed="left"), None],
-        "on_error": [StrOptions({"raise", "skip"})],
-        "checkpoint_dir": [str, HasMethods(["__fspath__"]), None],
-        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
-        "resume": ["boolean"],
         "probe_every": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
-        "verbose": ["boolean"],
+        **OPERATIONAL,
     }
 
     def __init__(

@@ -3,7 +3,7 @@
 from numbers import Integral, Real
 
 from skclean._validation import HasMethods, Interval, StrOptions
-from skclean.embeddings._settings import InstanceSettings
+from skclean.embeddings._settings import OPERATIONAL, InstanceSettings
 
 #: Classes of the objectives, each in a module of its name.
 OBJECTIVES = {
@@ -51,18 +51,8 @@ class RetrainerSettings(InstanceSettings):
         "callbacks": ["array-like", None],
         "image_size": [Interval(Integral, 1, None, closed="left"), None],
         "image_shape": ["array-like", None],
-        "device": [str, None],
-        "devices": [Interval(Integral, 1, None, closed="left")],
-        "num_nodes": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions({"auto", "32-true", "16-mixed", "bf16-mixed"})],
-        "compile": ["boolean"],
-        "n_workers": [Interval(Integral, 0, None, closed="left"), None],
-        "on_error": [StrOptions({"raise", "skip"})],
-        "checkpoint_dir": [str, HasMethods(["__fspath__"]), None],
-        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
-        "resume": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["boolean"],
+        **OPERATIONAL,
     }
 
     def __init__(

@@ -12,6 +12,7 @@ import torch
 from sklearn.base import clone
 
 from skclean.embeddings._described import described
+from skclean.embeddings._settings import OPERATIONAL
 from skclean.embeddings.checkpoint import fingerprint
 from skclean.embeddings.devices import DeviceImages, make_fabric, seed_of, spawns
 from skclean.embeddings.featurizer import value_range
@@ -40,21 +41,7 @@ TINY_IMAGE = 16
 LEARNING_RATES = {"sgd": 0.02, "adam": 0.002, "adamw": 0.002}
 #: Rows predicted at a time.
 PREDICTED_ROWS = 512
-# Parameters that say how a training runs, and not what comes out of it.
-_OPERATIONAL = {
-    "callbacks",
-    "checkpoint_dir",
-    "checkpoint_every",
-    "compile",
-    "device",
-    "devices",
-    "n_workers",
-    "num_nodes",
-    "on_error",
-    "random_state",
-    "resume",
-    "verbose",
-}
+_OPERATIONAL = {*OPERATIONAL, "callbacks"}
 # Rows that an objective may want.
 _PARTS = {"labelled", "unlabelled", "trusted"}
 # What the seed is for, beside the streams of the loop.
