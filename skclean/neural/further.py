@@ -1,7 +1,7 @@
 """What a training leaves behind for one more epoch on other rows."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,13 +12,16 @@ from skclean.embeddings.checkpoint import load_optimizer, optimizer_tensors
 
 
 @dataclass
-class Kept:
-    """What `partial_fit` keeps beside the averages of the networks.
+class Further:
+    """What one more epoch of a training starts from, beside the averages of the networks.
 
     Attributes
     ----------
+    epoch : int
+        Epochs done.
+    history : dict of str to list of float
     networks : ModuleList
-        As they are trained.
+        As they are trained; empty at the very start.
     memories : ModuleList
         Of the objective.
     optimizer : dict of str to Tensor
@@ -26,31 +29,10 @@ class Kept:
     cleaners : list or None
     """
 
-    networks: nn.ModuleList
-    memories: nn.ModuleList
-    optimizer: dict[str, Tensor]
-    cleaners: list | None
-
-
-@dataclass
-class Further:
-    """One more epoch of a training: where it starts, and the optimizer before and after it.
-
-    Attributes
-    ----------
-    epoch : int
-        Epochs done.
-    history : dict of str to list of float
-    networks, memories : list of Module
-        To go on from; empty at the very start.
-    optimizer : dict of str to Tensor
-    cleaners : list or None
-    """
-
     epoch: int = 0
     history: dict[str, list[float]] = field(default_factory=dict)
-    networks: list = field(default_factory=list)
-    memories: list = field(default_factory=list)
+    networks: nn.ModuleList = field(default_factory=nn.ModuleList)
+    memories: nn.ModuleList = field(default_factory=nn.ModuleList)
     optimizer: dict[str, Tensor] = field(default_factory=dict)
     cleaners: list | None = None
 
@@ -70,9 +52,10 @@ class Further:
         """Take the state of an optimizer, on the host."""
         self.optimizer = {k: x.cpu() for k, x in optimizer_tensors(optimizer).items()}
 
-    def kept(self, learners: Any, cleaners: list | None) -> Kept:
-        """What the next epoch starts from."""
-        return Kept(learners.networks, learners.memories, self.optimizer, cleaners)
+    def kept(self, learners: Any, cleaners: list | None) -> "Further":
+        """What the next epoch starts from; its number and history are those of the estimator."""
+        networks, memories = learners.networks, learners.memories
+        return Further(0, {}, networks, memories, self.optimizer, cleaners)
 
 
 def check_made(estimator: Any, made: dict[str, str]) -> None:
@@ -111,20 +94,12 @@ def begin(estimator: Any) -> Further:
     history = {k: v.tolist() for k, v in estimator.history_.items()}
     kept = copy.deepcopy(getattr(estimator, "_kept", None))
     if kept is None:
-        networks = [copy.deepcopy(n) for n in estimator.networks_]
+        kept = Further(networks=nn.ModuleList(copy.deepcopy(estimator.networks_)))
         fixed = getattr(estimator, "_frozen", [])
-        for network in networks:
+        for network in kept.networks:
             for name, parameter in network.named_parameters():
                 parameter.requires_grad_(name not in fixed)
-        return Further(estimator.n_iter_, history, networks)
-    return Further(
-        estimator.n_iter_,
-        history,
-        list(kept.networks),
-        list(kept.memories),
-        kept.optimizer,
-        kept.cleaners,
-    )
+    return replace(kept, epoch=estimator.n_iter_, history=history)
 
 
 def frozen(network: Any) -> list[str]:

@@ -105,7 +105,7 @@ def fit_networks(
         open_inputs = partial(DeviceImages, source, value_range=estimator.value_range_)
         views = image_views(source.shape)
     before = begin(estimator) if further else None
-    networks: list[Any] = [] if before is None else before.networks
+    networks: list[Any] = [] if before is None else list(before.networks)
     moments: Any = None
     if source is None:
         if networks:
