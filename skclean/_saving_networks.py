@@ -1,5 +1,6 @@
 """Networks as their layers, plain settings and tensors, and back; needs torch."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,11 +21,9 @@ def describe_network(encoder: Any, network: nn.Module) -> dict[str, Any]:
     ValueError
         If a layer is none of torch, torchvision and skclean, or holds what is not stored.
     """
-    tensors: dict[str, Tensor] = {}
-    places: dict[int, str] = {}
-    layers = _Layers(encoder, tensors, places)
+    layers = _Layers(encoder)
     root = layers.describe(network)
-    encoder.networks.append(tensors)
+    encoder.networks.append(layers.tensors)
     return {
         "kind": "network",
         "member": len(encoder.networks) - 1,
@@ -36,8 +35,10 @@ def describe_network(encoder: Any, network: nn.Module) -> dict[str, Any]:
 class _Layers:
     """The layers of a network, each behind its own parts."""
 
-    def __init__(self, encoder, tensors, places):
-        self.encoder, self.tensors, self.places = encoder, tensors, places
+    def __init__(self, encoder):
+        self.encoder = encoder
+        self.tensors: dict[str, Tensor] = {}
+        self.places: dict[int, str] = {}
         self.entries: list[dict[str, Any]] = []
         self.seen: dict[int, int] = {}
 
@@ -83,17 +84,19 @@ class _Layers:
         }
 
 
+def host_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as safetensors takes them: its format knows neither strides nor shared memory."""
+    return {
+        name: x.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, x in tensors.items()
+    }
+
+
 def network_bytes(tensors: dict[str, Tensor]) -> bytes:
     """The tensors as the contents of a safetensors file."""
     from safetensors.torch import save
 
-    # Copies: the file format knows neither strides nor shared memory.
-    return save(
-        {
-            name: x.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-            for name, x in tensors.items()
-        }
-    )
+    return save(host_copies(tensors))
 
 
 def network_tensors(content: bytes) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from skclean._array import take_rows, to_numpy
 from skclean._files import replacing
 from skclean._optional import import_optional
+from skclean._saving_networks import host_copies
 from skclean.embeddings._described import as_python, in_older_words
 
 try:
@@ -72,11 +73,7 @@ def save_checkpoint(path: Any, tensors: dict[str, Tensor], values: dict[str, Any
         What JSON can hold.
     """
     safetensors = import_optional("safetensors.torch", "neural")
-    plain = {
-        # Copies: the file format knows neither strides nor shared memory.
-        name: x.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, x in tensors.items()
-    }
+    plain = host_copies(tensors)
     text = _json({"format": FORMAT, **values})
     metadata = {_KEY: text, _SEAL: _seal(text, plain)}
     with replacing(path) as temporary:
@@ -177,7 +174,6 @@ class Checkpoints:
         Whether to go on from what is there.
     name : str
         Who speaks in errors.
-
     writes : bool, default=True
         Whether this process writes; the others read alone.
 

@@ -344,8 +344,9 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
         ctx.rows = len(x)
-        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(_size())]
-        torch.distributed.all_gather(parts, x.contiguous())
+        x = x.contiguous()
+        parts = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, x)
         return torch.cat(parts)
 
     @staticmethod
@@ -354,10 +355,6 @@ class _GatherRows(torch.autograd.Function):
         torch.distributed.all_reduce(total)
         first = torch.distributed.get_rank() * ctx.rows
         return total[first : first + ctx.rows]
-
-
-def _size():
-    return torch.distributed.get_world_size()
 
 
 def _quietly(fabric, function, *args, **kwargs):

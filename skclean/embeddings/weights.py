@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skclean._files import replacing
+from skclean._saving_networks import host_copies
 
 #: Endings of the files that `load_weights` hands to torch.
 TORCH_SUFFIXES = (".pt", ".pth", ".bin")
@@ -49,7 +50,7 @@ def save_weights(
             )
     metadata = None if metadata is None else dict(metadata)
     with replacing(path) as scratch:
-        safetensors.torch.save_file(_apart(state), scratch, metadata)
+        safetensors.torch.save_file(host_copies(state), scratch, metadata)
 
 
 def load_weights(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -118,15 +119,3 @@ def _check_state(state, name, where):
         f"{name}: expected a dict of names and tensors, got {found} in {where}; do pass a module's "
         f"state_dict"
     )
-
-
-def _apart(state):
-    """The tensors on the host, contiguous, each in memory of its own."""
-    apart: dict[str, Tensor] = {}
-    seen = set()
-    for key, value in state.items():
-        value = value.detach().cpu().contiguous()
-        memory = value.untyped_storage().data_ptr()
-        apart[key] = value.clone() if memory in seen else value
-        seen.add(memory)
-    return apart
