@@ -83,20 +83,7 @@ def _open_change(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Given and purified codes (n,), -1 where there is none, and the classes (C,).
 
-    Parameters
-    ----------
-    y : LabelledSamples, or array-like of shape (n,)
-        A purified container, or given labels.
-    labels : array-like of shape (n,) or None
-        Purified labels; None with a container.
-    classes : array-like of shape (C,) or None
-    name : str
-        Who speaks in errors.
-
-    Raises
-    ------
-    ValueError
-        If there are no purified labels, or lengths differ.
+    Parameters and errors are those of `ChangeDisplay.from_predictions`; `name` speaks in errors.
     """
     if isinstance(y, LabelledSamples) and classes is not None:
         y = y._with_classes(classes, name)

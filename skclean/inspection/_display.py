@@ -1,6 +1,6 @@
 """What the displays share: where data comes from, axes, colours."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -58,14 +58,13 @@ def parts(estimator: Any) -> Iterator[Any]:
     yield estimator
 
 
-def find_part(estimator: Any, fits: Callable[[Any], bool], name: str, wanted: str) -> Any:
-    """The last part of an estimator that a condition holds for.
+def find_part(estimator: Any, kind: Any, name: str, wanted: str) -> Any:
+    """The last part of an estimator that is of a class.
 
     Parameters
     ----------
     estimator : estimator or Pipeline
-    fits : callable
-        The condition, of an estimator.
+    kind : type or union of types
     name, wanted : str
         Who speaks in errors, and what is looked for.
 
@@ -76,7 +75,7 @@ def find_part(estimator: Any, fits: Callable[[Any], bool], name: str, wanted: st
     NotFittedError
         If it is not fitted.
     """
-    found = [part for part in parts(estimator) if fits(part)]
+    found = [part for part in parts(estimator) if isinstance(part, kind)]
     if not found:
         raise ValueError(
             f"{name}: expected {wanted}, alone or in a Pipeline, got {_described(estimator)}; do "
@@ -88,7 +87,7 @@ def find_part(estimator: Any, fits: Callable[[Any], bool], name: str, wanted: st
 
 def find_cleaner(estimator: Any, name: str) -> BaseCleaner:
     """The last cleaner of an estimator: what it says of the labels holds."""
-    return find_part(estimator, lambda part: isinstance(part, BaseCleaner), name, "a cleaner")
+    return find_part(estimator, BaseCleaner, name, "a cleaner")
 
 
 def purified_samples(estimator: Any, X: Any, name: str) -> LabelledSamples:
@@ -115,7 +114,7 @@ def purified_samples(estimator: Any, X: Any, name: str) -> LabelledSamples:
 
 
 def split_by_truth(y_true: Any, codes: np.ndarray, classes: np.ndarray, name: str) -> np.ndarray:
-    """Whether labels are right, bool (n,), by true labels in the user's classes.
+    """Group of each row (n,) by true labels in the user's classes: 0 right, 1 wrong.
 
     Raises
     ------
@@ -130,7 +129,7 @@ def split_by_truth(y_true: Any, codes: np.ndarray, classes: np.ndarray, name: st
             f"{name}: expected y_true of {len(codes)} rows, those of the fit, got {len(truth)}; do "
             "pass one true label a row."
         )
-    return truth == codes
+    return np.where(truth == codes, 0, 1)
 
 
 def integer_ticks(axis: Any) -> None:

@@ -56,20 +56,38 @@ class MixtureDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        ax = open_axes(ax)
-        self.bars_, self.curves_, self.lines_ = _draw_mixture(
-            ax,
-            getattr(self, self._values),
-            self.group,
-            self.group_names,
-            [self._colours.get(name, COLOURS[0]) for name in self.group_names],
-            (self.weights, self.means, self.variances),
-            self._components,
-            self.boundary,
-            f"P({self._event}) = {self.threshold:.2g}",
-            bins,
-            self._nothing,
+        ax, values, groups = open_axes(ax), getattr(self, self._values), self.group
+        used = [g for g in range(len(self.group_names)) if np.any(groups == g)]
+        names = [self.group_names[g] for g in used]
+        edges = np.histogram_bin_edges(values, bins)
+        _, _, bars = ax.hist(
+            [values[groups == g] for g in used],
+            edges,
+            stacked=True,
+            color=[self._colours.get(name, COLOURS[0]) for name in names],
+            label=[count_label(name, int(np.sum(groups == g))) for g, name in zip(used, names)],
+            alpha=0.8,
         )
+        self.bars_ = list(bars) if len(used) > 1 else [bars]
+        top = ax.get_ylim()[1]
+        x = np.linspace(edges[0], edges[-1], 400)
+        scale = len(values) * (edges[1] - edges[0])
+        weights, means, variances = (
+            p[:, :, None] for p in (self.weights, self.means, self.variances)
+        )
+        density = weights * np.exp(-((x - means) ** 2) / 2 / variances)
+        density = scale * (density / np.sqrt(2 * np.pi * variances)).sum(axis=0)
+        self.curves_, self.lines_ = [], []
+        line = {"color": text_colour(ax)}
+        for curve, what, style in zip(density, self._components, ("-", "--"), strict=True):
+            if len(weights):
+                self.curves_ += ax.plot(x, curve, style, linewidth=1.5, label=what, **line)
+        for at in self.boundary:
+            what = None if self.lines_ else f"P({self._event}) = {self.threshold:.2g}"
+            self.lines_.append(ax.axvline(at, linestyle=":", linewidth=2, label=what, **line))
+        # A component may be narrower than a bin: its peak is cut rather than the bars made small.
+        ax.set_ylim(0, min(1.5 * top, max(top, 1.05 * density.max(initial=0))))
+        legend_above(ax, title=None if len(weights) else self._nothing)
         ax.set(xlabel=self._xlabel, ylabel="Rows")
         self.ax_, self.figure_ = ax, ax.figure
         return self
@@ -115,57 +133,3 @@ def boundaries(
     a, b, c = mixture._log_ratio()
     roots = np.roots([a, b, c - np.log(1 / threshold - 1)])
     return np.sort(roots[np.isreal(roots)].real)
-
-
-def _draw_mixture(
-    ax: Any,
-    values: np.ndarray,
-    groups: np.ndarray,
-    names: Any,
-    colours: Any,
-    mixture: tuple[np.ndarray, np.ndarray, np.ndarray],
-    component_names: tuple[str, str],
-    cuts: np.ndarray,
-    cut_name: str,
-    bins: int,
-    nothing: str,
-) -> tuple[list, list, list]:
-    """Draw values (n,) by group, the density of each component, and the cuts.
-
-    `nothing` is said where there is no mixture.
-
-    Returns
-    -------
-    bars, curves, lines : lists of artists
-        A container of bars a group, a line a component, a line a cut.
-    """
-    used = [g for g in range(len(names)) if np.any(groups == g)]
-    edges = np.histogram_bin_edges(values, bins)
-    _, _, bars = ax.hist(
-        [values[groups == g] for g in used],
-        edges,
-        stacked=True,
-        color=[colours[g] for g in used],
-        label=[count_label(names[g], int(np.sum(groups == g))) for g in used],
-        alpha=0.8,
-    )
-    top = ax.get_ylim()[1]
-    x = np.linspace(edges[0], edges[-1], 400)
-    scale = len(values) * (edges[1] - edges[0])
-    weights, means, variances = (p[:, :, None] for p in mixture)
-    density = weights * np.exp(-((x - means) ** 2) / 2 / variances)
-    density = scale * (density / np.sqrt(2 * np.pi * variances)).sum(axis=0)
-    curves = []
-    for curve, what, style in zip(density, component_names, ("-", "--"), strict=True):
-        if len(mixture[0]):
-            curves += ax.plot(x, curve, style, color=text_colour(ax), linewidth=1.5, label=what)
-    lines = [
-        ax.axvline(
-            at, color=text_colour(ax), linestyle=":", linewidth=2, label=None if i else cut_name
-        )
-        for i, at in enumerate(cuts)
-    ]
-    # A component may be narrower than a bin: its peak is cut rather than the bars made small.
-    ax.set_ylim(0, min(1.5 * top, max(top, 1.05 * density.max(initial=0))))
-    legend_above(ax, title=None if len(mixture[0]) else nothing)
-    return list(bars) if len(used) > 1 else [bars], curves, lines

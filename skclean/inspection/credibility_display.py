@@ -139,7 +139,7 @@ class CredibilityDisplay(MixtureDisplay):
         ImportError
             If matplotlib is not installed.
         """
-        relabeler = find_part(estimator, _is_relabeler, _NAME, "a CredibilityRelabeler")
+        relabeler = find_part(estimator, CredibilityRelabeler, _NAME, "a CredibilityRelabeler")
         if X is None:
             rows = relabeler._purified
             proba = _seen_proba(estimator, relabeler, len(rows))
@@ -150,8 +150,8 @@ class CredibilityDisplay(MixtureDisplay):
         choices = [status == CORRECTED, status == UNKNOWN, status == PREDICTED]
         group, names = np.select(choices, [1, 2, 3], 0), _STATUSES
         if y_true is not None:
-            right = split_by_truth(y_true, to_numpy(proba.argmax(axis=1)), rows.classes, _NAME)
-            group, names = np.where(right, 0, 1), _TRUTH
+            predicted = to_numpy(proba.argmax(axis=1))
+            group, names = split_by_truth(y_true, predicted, rows.classes, _NAME), _TRUTH
         low, high = relabeler._range
         display = cls(
             to_numpy(proba.max(axis=1))[judged].astype(np.float64),
@@ -217,13 +217,9 @@ class CredibilityDisplay(MixtureDisplay):
             display.group, display.group_names = np.where(top > least, 0, 1), _BELIEF
         else:
             classes = np.arange(n_classes) if classes is None else check_classes(classes, _NAME)
-            right = split_by_truth(y_true, proba.argmax(axis=1), classes, _NAME)
-            display.group, display.group_names = np.where(right, 0, 1), _TRUTH
+            display.group = split_by_truth(y_true, proba.argmax(axis=1), classes, _NAME)
+            display.group_names = _TRUTH
         return display.plot(ax, bins=bins)
-
-
-def _is_relabeler(part):
-    return isinstance(part, CredibilityRelabeler)
 
 
 def _seen_proba(estimator, relabeler, n):

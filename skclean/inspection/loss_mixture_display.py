@@ -118,12 +118,11 @@ class LossMixtureDisplay(MixtureDisplay):
         ImportError
             If matplotlib is not installed.
         """
-        cleaner = find_part(estimator, lambda p: isinstance(p, GMMCleaner), _NAME, "a GMMCleaner")
+        cleaner = find_part(estimator, GMMCleaner, _NAME, "a GMMCleaner")
         rows, read = cleaner._purified, cleaner._read
         group, names = _verdicts(rows.status_codes), _VERDICTS
         if y_true is not None:
-            right = split_by_truth(y_true, rows.given, rows.classes, _NAME)
-            group, names = np.where(right, 0, 1), _TRUTH
+            group, names = split_by_truth(y_true, rows.given, rows.classes, _NAME), _TRUTH
         if read is not None:
             rows, group = rows[read], group[read]
         loss, given = _losses(cleaner.evidence_.proba(), rows.given)
@@ -189,8 +188,7 @@ class LossMixtureDisplay(MixtureDisplay):
             threshold = effective_threshold(threshold, clean)
         group, names = np.where(clean > threshold, 0, 1), _VERDICTS
         if y_true is not None:
-            right = split_by_truth(y_true, given, classes, _NAME)[given >= 0]
-            group, names = np.where(right, 0, 1), _TRUTH
+            group, names = split_by_truth(y_true, given, classes, _NAME)[given >= 0], _TRUTH
         mixture = _arrays(fitted, codes)
         display = cls(loss, *mixture, threshold=threshold, group=group, group_names=names)
         return display.plot(ax, bins=bins)

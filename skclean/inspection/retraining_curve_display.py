@@ -76,7 +76,8 @@ class RetrainingCurveDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        found = find_part(estimator, _trains, _NAME, "a NeuralRetrainer or SSLFeaturizer")
+        kind, wanted = NeuralRetrainer | SSLFeaturizer, "a NeuralRetrainer or SSLFeaturizer"
+        found = find_part(estimator, kind, _NAME, wanted)
         return cls(getattr(found, "history_", {})).plot(ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -131,7 +132,3 @@ class RetrainingCurveDisplay:
         (self.lines_[name],) = ax.plot(
             epochs, values, label=label, marker=marker, color=colour, linestyle=style
         )
-
-
-def _trains(part):
-    return isinstance(part, NeuralRetrainer | SSLFeaturizer)

@@ -10,9 +10,6 @@ from skclean._fields import CORRECTED, KEPT, PREDICTED, TRUSTED, UNKNOWN
 from skclean._labels import shown
 from skclean.inspection._display import parts
 
-#: What may be suggested for a row.
-ACTIONS = ("keep", "relabel", "review", "label")
-
 # Probabilities as they are read: two digits, and never a certainty that rounding makes.
 _SHARES = np.array(["<.01", *(f".{i:02d}" for i in range(1, 100)), ">.99", "unknown"], dtype=object)
 
