@@ -34,6 +34,8 @@ ROW_FIELDS = (
     "index",
 )
 FIELDS = (*ROW_FIELDS, "classes", "feature_names")
+#: What tables have a column of, beside labels and statuses.
+VALUES = ("clean_proba", "right_proba", "in_distribution_proba", "weight", "trusted")
 
 #: The states of a purified row; a container stores the positions in this tuple.
 STATUSES = ("kept", "corrected", "unknown", "trusted", "predicted")

@@ -6,7 +6,7 @@ import numpy as np
 
 from skclean._array import is_dask, to_numpy
 from skclean._blocks import best_class, own_column
-from skclean._fields import CORRECTED, UNKNOWN
+from skclean._fields import CORRECTED, UNKNOWN, VALUES
 from skclean._labels import is_missing, short, shown
 from skclean._optional import import_optional
 
@@ -63,8 +63,7 @@ class Frames:
                 columns["status"] = self.status
             if self.proba is not None:
                 columns["label_proba"] = own_column(self.proba, codes)
-        probabilities = ("clean_proba", "right_proba", "in_distribution_proba")
-        for field in (*probabilities, "weight", "trusted"):
+        for field in VALUES:
             if getattr(self, field) is not None:
                 columns[field] = getattr(self, field)
         if cleanlab:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from skclean._blocks import own_column
+from skclean._fields import VALUES
 from skclean._frame import check_in_memory
 from skclean._labels import is_missing, short, shown
 from skclean._optional import import_optional
@@ -120,7 +121,7 @@ def to_huggingface(
         columns["status"] = samples.status.tolist()
     if samples.purified and samples.proba is not None:
         columns["label_proba"] = own_column(samples.proba, samples.label_codes)
-    for field in ("clean_proba", "right_proba", "in_distribution_proba", "weight", "trusted"):
+    for field in VALUES:
         if getattr(samples, field) is not None:
             columns[field] = getattr(samples, field)
     if soft:

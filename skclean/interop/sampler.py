@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OneToOneFeatureMixin, clone
 from sklearn.utils import get_tags
 
+from skclean._training_data import copy_feature_attributes
 from skclean._validation import HasMethods, take_any_rows
 from skclean.cleaners import TransitionCleaner
 from skclean.samples import LabelledSamples
@@ -98,11 +99,7 @@ class PurifyingSampler(OneToOneFeatureMixin, MetaEstimatorMixin, BaseEstimator):
             )
         self.cleaner_, self.samples_ = cleaner, samples
         self.sample_indices_ = np.flatnonzero(samples.known)
-        for name in ("n_features_in_", "feature_names_in_"):
-            if hasattr(cleaner, name):
-                setattr(self, name, getattr(cleaner, name))
-            elif hasattr(self, name):
-                delattr(self, name)
+        copy_feature_attributes(cleaner, self)
         return samples
 
     def _wrapped(self):

@@ -79,7 +79,9 @@ def read_parquet_embeddings(
                 f"read_parquet_embeddings: expected a column {missing[0]!r} in {file}, got "
                 f"{', '.join(stored.schema_arrow.names)}; do name one of these."
             )
-        kind = _stored_as(stored.schema_arrow.field(embedding).type)
+        kind = stored.schema_arrow.field(embedding).type
+        # Of an extension type, such as a tensor, the one that holds the values.
+        kind = getattr(kind, "storage_type", kind)
         if not _holds_numbers(kind, pa.types):
             raise ValueError(
                 f"read_parquet_embeddings: expected lists of numbers in column {embedding!r} of "
@@ -122,11 +124,6 @@ def _files(path):
             "name one."
         )
     return [file.resolve() for file in files]
-
-
-def _stored_as(kind):
-    """The type that holds the values of an extension type, such as a tensor; others as they are."""
-    return getattr(kind, "storage_type", kind)
 
 
 def _holds_numbers(kind, types):

@@ -10,12 +10,11 @@ import numpy as np
 
 from skclean._array import is_dask, is_numpy, take_rows, to_numpy
 from skclean._blocks import UNIT_ROWS, own_column
-from skclean._fields import STATUSES, UNKNOWN
+from skclean._fields import STATUSES, UNKNOWN, VALUES
 from skclean._files import replacing, replacing_folder
 from skclean._optional import import_optional
 from skclean.samples import LabelledSamples
 
-_VALUES = ("clean_proba", "right_proba", "in_distribution_proba", "weight", "trusted")
 _FILES = (".parquet", ".pq")
 _PART = re.compile(r"part-\d{5,}\.parquet")
 #: In the metadata of the schema of what is written here.
@@ -206,7 +205,7 @@ def _flat(samples):
     found["status"] = status, np.asarray(STATUSES)
     if samples.proba is not None:
         found["label_proba"] = own_column(samples.proba, np.maximum(codes, 0)), None
-    found |= {name: (getattr(samples, name), None) for name in _VALUES}
+    found |= {name: (getattr(samples, name), None) for name in VALUES}
     return {name: pair for name, pair in found.items() if pair[0] is not None}
 
 
