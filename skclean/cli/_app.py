@@ -165,9 +165,7 @@ def purify(
     purified_label (none where nobody can tell), label_proba, clean_proba, status, reason and
     suggested_action.
     """
-    from skclean.cli._inputs import Roles
-    from skclean.cli._samples import Settings
-    from skclean.cli._work import run_purify
+    from skclean.cli._work import Roles, Settings, run_purify
 
     run_purify(
         Console(quiet, as_json),
@@ -204,9 +202,7 @@ def audit(
     traceback: Traceback = False,
 ) -> None:
     """Estimate how many labels of DATA are wrong, and in which classes. Writes nothing."""
-    from skclean.cli._inputs import Roles
-    from skclean.cli._samples import Settings
-    from skclean.cli._work import run_audit
+    from skclean.cli._work import Roles, Settings, run_audit
 
     run_audit(
         Console(quiet, as_json),
@@ -242,8 +238,7 @@ def apply(
     Rows with a label are purified, rows without one get a predicted label. Columns of features are
     found by the names that they had in the fit.
     """
-    from skclean.cli._inputs import Roles
-    from skclean.cli._work import run_apply
+    from skclean.cli._work import Roles, run_apply
 
     run_apply(
         Console(quiet, as_json),

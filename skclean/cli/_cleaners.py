@@ -92,20 +92,6 @@ def make_cleaner(name: str, threshold: float | str | None, seed: int) -> Any:
     )
 
 
-def make_featurizer(
-    method: str, image_size: int | None, device: str | None, seed: int, verbose: bool
-) -> Any:
-    """An unfitted featurizer of images; those that cannot be read are skipped."""
-    return skclean.SSLFeaturizer(
-        str(method),
-        image_size=image_size,
-        device=device,
-        on_error="skip",
-        random_state=seed,
-        verbose=verbose,
-    )
-
-
 def parse_classes(text: str | None, labels: Any) -> np.ndarray | None:
     """The closed list of classes, of the type of the labels.
 

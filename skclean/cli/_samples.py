@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+import skclean
 from skclean._fields import PREDICTED
 from skclean._labels import shown
 from skclean.cli import _cleaners
@@ -121,12 +122,13 @@ def fit(
     """The fitted model, which is the cleaner or ends in it, and the purified samples."""
     model: Any = cleaner
     if data.images is not None:
-        featurizer = _cleaners.make_featurizer(
-            settings.embed,
-            settings.image_size,
-            settings.device,
-            settings.seed,
-            console.shows_progress,
+        featurizer = skclean.SSLFeaturizer(
+            str(settings.embed),
+            image_size=settings.image_size,
+            device=settings.device,
+            on_error="skip",
+            random_state=settings.seed,
+            verbose=console.shows_progress,
         )
         with console.stage(f"embedding {len(samples)} images"):
             samples = featurizer.fit_transform(samples)

@@ -32,15 +32,19 @@ def read_table(path: Path, max_bytes: int) -> Any:
         table = _read_csv(path, _DELIMITERS[path.suffix.lower()], max_bytes)
     else:
         table = _read_parquet(path, max_bytes)
-    twice = {name for name in table.column_names if table.column_names.count(name) > 1}
-    if twice:
-        raise ValueError(
-            f"{path}: expected a name of its own for each column, got {sorted(twice)} more than "
-            "once; do rename them."
-        )
+    _check_names(path, table.column_names)
     if not table.num_rows:
         raise ValueError(f"{path}: expected rows, got none; do check the file.")
     return table
+
+
+def _check_names(path, names):
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{path}: expected a name of its own for each column, got {twice} more than once; do "
+            "rename them."
+        )
 
 
 def is_text(path: Path) -> bool:
@@ -149,12 +153,7 @@ def _scan_csv(path, delimiter):
                 f"{path}: expected columns separated by {delimiter!r}, got {others[0]!r} in the "
                 "header; do save it with commas."
             )
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(
-                f"{path}: expected a name of its own for each column, got {twice} more than once; "
-                "do rename them."
-            )
+        _check_names(path, names)
         n_rows = 0
         for line, row in rows:
             if len(row) != len(names):
