@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing as take_any_rows
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
+from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from skclean import _labels
 from skclean._array import array_namespace, detached, is_dask, is_numpy, to_numpy
@@ -28,7 +28,6 @@ __all__ = [
     "Interval",
     "StrOptions",
     "attach_trusted",
-    "check_columns",
     "check_given_matches",
     "check_groups",
     "check_names",
@@ -37,6 +36,7 @@ __all__ = [
     "open_samples",
     "take_any_rows",
     "unchanged_if_failed",
+    "with_given",
 ]
 
 
@@ -163,17 +163,6 @@ def unchanged_if_failed(estimator: Any) -> Iterator[None]:
         raise
 
 
-def check_columns(X: Any, *, estimator: Any, reset: bool) -> None:
-    """Set `n_features_in_` and `feature_names_in_` by an array or DataFrame (n, d), or check them.
-
-    Raises
-    ------
-    ValueError
-        If their number or names are not those of the fit.
-    """
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
-
-
 def check_given_matches(samples: LabelledSamples, y: Any, estimator: Any) -> None:
     """Check that a container carries labels, and that its given labels are those of `y`.
 
@@ -266,21 +255,29 @@ def _attach_labels(samples, y, estimator, missing_label):
     if y is None:
         return samples
     name = type(estimator).__name__
-    given, classes = _encode(y, len(samples), name, missing_label, samples.classes)
-    return samples._replace(given=given, classes=classes)
+    return with_given(samples, y, samples.classes, name, missing_label)
 
 
-def _encode(y, n, name, missing_label, classes=None):
-    codes, classes = _labels.encode_labels(
+def with_given(
+    samples: LabelledSamples, y: Any, classes: Any, name: str, missing_label: Any = "auto"
+) -> LabelledSamples:
+    """A container without labels with those of y; see `encode_labels`.
+
+    Raises
+    ------
+    ValueError
+        If `y` has other rows, and as `encode_labels` raises.
+    """
+    given, classes = _labels.encode_labels(
         y, classes=classes, missing_label=missing_label, name=name
     )
-    if len(codes) != n:
+    if len(given) != len(samples):
         raise ValueError(
-            f"{name}: expected y of {n} rows, as many as X, got {len(codes)}; do pass the labels "
-            f"of the same rows. Found input variables with inconsistent numbers of samples: "
-            f"{[n, len(codes)]}"
+            f"{name}: expected y of {len(samples)} rows, as many as X, got {len(given)}; do pass "
+            "the labels of the same rows. Found input variables with inconsistent numbers of "
+            f"samples: {[len(samples), len(given)]}"
         )
-    return codes, classes
+    return samples._replace(given=given, classes=classes)
 
 
 def attach_trusted(samples: LabelledSamples, trusted: Any, name: str) -> LabelledSamples:

@@ -7,16 +7,13 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skclean._fields import with_unreadable
 from skclean._files import array_output
 from skclean._optional import import_optional
 from skclean._output import TransformsSamples
-from skclean._validation import (
-    check_columns,
-    unchanged_if_failed,
-)
+from skclean._validation import unchanged_if_failed
 from skclean.embeddings._settings import FeaturizerSettings
 from skclean.embeddings.images import ArrayImages, open_images
 from skclean.embeddings.kmeans import ConvKMeans
@@ -247,7 +244,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
             images = X.features if X.inputs is None else X.inputs
         flat = len(getattr(images, "shape", ())) == 2 and isinstance(source, ArrayImages)
         if flat:
-            check_columns(images, estimator=self, reset=reset)
+            validate_data(self, images, reset=reset, skip_check_array=True)
         if reset:
             self.image_shape_ = source.shape
             if not flat:

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from skclean._labels import check_classes, encode_labels, is_missing, short
+from skclean._labels import check_classes, is_missing, short
 from skclean._validation import (
     attach_trusted,
     check_given_matches,
     open_features,
+    with_given,
 )
 from skclean.embeddings.images import ImageSource, open_images
 from skclean.samples import LabelledSamples
@@ -80,7 +81,7 @@ def open_rows(
         features = open_features(X, estimator=estimator, reset=reset)
         samples = X._replace(features=features) if contained else LabelledSamples(features)
     if samples.given is None and not samples.purified:
-        samples = _labelled(samples, y, samples.classes if classes is None else classes, name)
+        samples = with_given(samples, y, samples.classes if classes is None else classes, name)
     samples = attach_trusted(samples, trusted, name)
     if source is not None and reset:
         estimator.image_shape_ = source.shape
@@ -149,18 +150,6 @@ def all_classes(classes: Any, X: Any, fitted: np.ndarray | None, name: str) -> n
             "out, or fit anew."
         )
     return fitted
-
-
-def _labelled(samples, y, classes, name):
-    """A container without labels with those of y."""
-    given, classes = encode_labels(y, classes=classes, name=name)
-    if len(given) != len(samples):
-        raise ValueError(
-            f"{name}: expected y of {len(samples)} rows, as many as X, got {len(given)}; do pass "
-            "the labels of the same rows. Found input variables with inconsistent numbers of "
-            f"samples: {[len(samples), len(given)]}"
-        )
-    return samples._replace(given=given, classes=classes)
 
 
 def _check_labelled(estimator, samples, y):
