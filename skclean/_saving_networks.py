@@ -92,20 +92,6 @@ def host_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def network_bytes(tensors: dict[str, Tensor]) -> bytes:
-    """The tensors as the contents of a safetensors file."""
-    from safetensors.torch import save
-
-    return save(host_copies(tensors))
-
-
-def network_tensors(content: bytes) -> dict[str, Tensor]:
-    """What `network_bytes` wrote, on the host; a safetensors error where it is damaged."""
-    from safetensors.torch import load
-
-    return load(content)
-
-
 def make_network(decoder: Any, entry: dict[str, Any]) -> nn.Module:
     """The network of an entry, on the host."""
     if type(entry["member"]) is not int:

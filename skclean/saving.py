@@ -195,12 +195,14 @@ def _warn_of_version(versions):
 
 
 def _network_writer(tensors):
-    from skclean._saving_networks import network_bytes
+    from safetensors.torch import save
 
-    return lambda: network_bytes(tensors)
+    from skclean._saving_networks import host_copies
+
+    return lambda: save(host_copies(tensors))
 
 
 def _tensors(content):
-    from skclean._saving_networks import network_tensors
+    from safetensors.torch import load
 
-    return network_tensors(content)
+    return load(content)
