@@ -57,6 +57,19 @@ def load(folder, name):
         return data["train"][: len(y)].astype(np.float32), y, human
 
 
+def held_out(folder, name):
+    """Features and true labels of test rows."""
+    folder = Path(folder)
+    if name == "banking77":
+        with np.load(folder / "banking77.npz") as data:
+            X, names, known = data["X_test"], data["y_test"], np.unique(data["y_train"])
+            return X.astype(np.float32) * 10, np.searchsorted(known, names)
+    with np.load(folder / "cifar10n" / "labels.npz") as data:
+        y = data["test_clean"].astype(np.int64)
+    with np.load(folder / "cifar10n" / "embeddings.npz") as data:
+        return data["test"][: len(y)].astype(np.float32), y
+
+
 def corrupt(data, setting, seed):
     """Features, true labels and given labels of a setting."""
     X, y, human = data

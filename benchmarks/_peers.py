@@ -63,9 +63,9 @@ def datalab(X, given):
     return Found(labels, ~wrong, issues["label_score"].to_numpy())
 
 
-def cross_validated(X, given, model=None, folds=5, seed=0):
+def cross_validated(X, given, model=None, seed=0):
     """Out-of-fold probabilities of a logistic regression."""
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    splitter = StratifiedKFold(5, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return cross_val_predict(

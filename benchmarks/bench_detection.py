@@ -18,11 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from cleanlab.filter import find_label_issues
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from benchmarks import _data, _results
+from benchmarks._peers import cross_validated
 from skclean import CredibilityRelabeler, GMMCleaner, LabelledSamples, TransitionCleaner
 from skclean.decision.f1_threshold import f1_threshold
 from skclean.evidence import LeaveOneOutRidge
@@ -34,18 +32,14 @@ OURS_LR = "TransitionCleaner (lr)"
 FILTERS = ("prune_by_noise_rate", "both", "confident_learning", "predicted_neq_given")
 
 
-def cross_validated(X, given, seed, path):
+def cached(X, given, seed, path):
     """Out-of-fold probabilities of a logistic regression, from the cache where it has them."""
     if path is not None and path.exists():
         with np.load(path) as found:
             if np.array_equal(found["g"], given):
                 return found["p"], float(found["t"])
-    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     start = time.perf_counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(max_iter=100)
-        proba = cross_val_predict(model, X, given, cv=folds, method="predict_proba")
+    proba = cross_validated(X, given, seed=seed)
     seconds = time.perf_counter() - start
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +166,7 @@ def main(argv=None):
             X, y, given = _data.corrupt(data, setting, seed)
             key = f"{setting.data}-{setting.noise}-{setting.rate:g}-{seed}.npz"
             path = options.cache / key if options.cache else None
-            lr, seconds = cross_validated(X, given, seed, path)
+            lr, seconds = cached(X, given, seed, path)
             found = run(X, y, given, lr, seconds)
             records += [{"setting": str(setting), "seed": seed, **record} for record in found]
             print(setting, seed, f"{found[0]['f1']:.3f}", flush=True)

@@ -20,7 +20,7 @@ import torch
 from torch.nn.functional import log_softmax, one_hot, softmax
 
 from benchmarks import _data, _results
-from benchmarks.bench_purifiers import draw_trusted, held_out
+from benchmarks.bench_purifiers import draw_trusted
 from skclean import LeastSquaresMetaPurifier
 
 
@@ -72,7 +72,7 @@ def main(argv=None):
     parser.add_argument("--epochs", type=int, default=100)
     options = parser.parse_args(argv)
     data = _data.load(options.data, "cifar10n")
-    X_test, y_test = held_out(options.data, "cifar10n", np.unique(data[1]))
+    X_test, y_test = _data.held_out(options.data, "cifar10n")
     records = []
     print(f"{'noise':>6} {'seed':>4} {'method':32} {'labels':>7} {'test':>6} {'best':>6} {'s':>7}")
     for rate in (0.2, 0.5, 0.8, 0.9):

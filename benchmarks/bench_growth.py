@@ -19,6 +19,8 @@ import inspect
 import multiprocessing
 import time
 import warnings
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -47,34 +49,34 @@ def sizes_of(suite, axis, scale):
     return [(int(n * scale), d, n_classes) for n, d, n_classes in given]
 
 
-def seconds(suite, case):
-    """Seconds of one call, of the clock and of the processor."""
+@contextmanager
+def prepared(suite, case):
+    """The call that is timed, its problem made before and cleared away afterwards."""
     problem = suite()
     problem.setup(case)
     try:
         gc.collect()
-        start = np.array([time.perf_counter(), time.process_time()])
-        getattr(problem, _calls(suite)[0])(case)
-        return np.array([time.perf_counter(), time.process_time()]) - start
+        yield partial(getattr(problem, _calls(suite)[0]), case)
     finally:
         if hasattr(problem, "teardown"):
             problem.teardown(case)
+
+
+def seconds(suite, case):
+    """Seconds of one call, of the clock and of the processor."""
+    with prepared(suite, case) as call:
+        start = np.array([time.perf_counter(), time.process_time()])
+        call()
+        return np.array([time.perf_counter(), time.process_time()]) - start
 
 
 def peak_bytes(name, case):
     """Peak anonymous memory of one call beyond what was there before, in this process."""
-    suite = suites()[name]
-    problem = suite()
-    problem.setup(case)
-    try:
-        gc.collect()
+    with prepared(suites()[name], case) as call:
         with PeakMemory(interval=0.001) as memory, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            getattr(problem, _calls(suite)[0])(case)
+            call()
         return memory.peak - memory.start
-    finally:
-        if hasattr(problem, "teardown"):
-            problem.teardown(case)
 
 
 def exponent(sizes, costs):
@@ -85,13 +87,11 @@ def exponent(sizes, costs):
     sizes, costs : array-like of shape (k,)
         Positive; at least two sizes. The error is NaN where there are no more than two.
     """
-    x, y = np.log(np.asarray(sizes, float)), np.log(np.asarray(costs, float))
-    x = x - x.mean()
-    slope = float(x @ y / (x @ x))
+    x, y = np.log(sizes), np.log(costs)
     if len(x) < 3:
-        return slope, float("nan")
-    rest = y - y.mean() - slope * x
-    return slope, float(np.sqrt(rest @ rest / (len(x) - 2) / (x @ x)))
+        return float(np.polyfit(x, y, 1)[0]), float("nan")
+    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0]))
 
 
 def run(options):

@@ -21,7 +21,6 @@ import argparse
 import time
 import warnings
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -130,18 +129,6 @@ GOALS = (
 )
 
 
-def held_out(folder, name, classes):
-    """Features and true labels of test rows."""
-    if name == "banking77":
-        with np.load(Path(folder) / "banking77.npz") as data:
-            X, names, known = data["X_test"], data["y_test"], np.unique(data["y_train"])
-            return X.astype(np.float32) * 10, np.searchsorted(known, names)
-    with np.load(Path(folder) / "cifar10n" / "labels.npz") as data:
-        y = data["test_clean"].astype(np.int64)
-    with np.load(Path(folder) / "cifar10n" / "embeddings.npz") as data:
-        return data["test"][: len(y)].astype(np.float32), y
-
-
 def settings(names):
     """All settings of the named data sets."""
     human = [(noise, 0.0) for noise in _data.HUMAN]
@@ -205,7 +192,7 @@ def tested(X, labels, X_test, y_test):
 def run_all(folder, setting, seed, trusted_levels, methods, n_rows):
     """Records of one setting and seed."""
     data = _data.load(folder, setting.data)
-    test = held_out(folder, setting.data, np.unique(data[1]))
+    test = _data.held_out(folder, setting.data)
     X, y, given = _data.corrupt(data, setting, seed)
     if n_rows and n_rows < len(y):
         rows = np.sort(np.random.RandomState(3000 + seed).permutation(len(y))[:n_rows])

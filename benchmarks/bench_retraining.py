@@ -14,7 +14,6 @@ ten verified rows of each class.
 
 import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -44,7 +43,6 @@ TRUSTED_PER_CLASS = 10
 
 def load(folder, name, n_rows, seed):
     """Features, labels and inputs of training and test: (X, y, inputs, X_test, y_test, inputs)."""
-    folder = Path(folder)
     if name == "digits":
         digits = load_noisy_digits(noise_rate=0)
         rows, test = train_test_split(np.arange(1797), test_size=0.3, random_state=seed)
@@ -55,18 +53,9 @@ def load(folder, name, n_rows, seed):
             for part in (rows, test)
         )  # fmt: skip
         return *next(parts), *next(parts)
-    if name == "banking77":
-        with np.load(folder / "banking77.npz") as data:
-            y, y_test = data["y_train"], data["y_test"]
-            X, X_test = (data[f"X_{part}"].astype(np.float32) * 10 for part in ("train", "test"))
-        classes = np.unique(y)
-        return X, np.searchsorted(classes, y), None, X_test, np.searchsorted(classes, y_test), None
-    X, y, _ = _data.load(folder, "cifar10n")
-    with np.load(folder / "cifar10n" / "labels.npz") as data:
-        y_test = data["test_clean"].astype(np.int64)
-    with np.load(folder / "cifar10n" / "embeddings.npz") as data:
-        X_test = data["test"][: len(y_test)].astype(np.float32)
-    return X[:n_rows], y[:n_rows], None, X_test, y_test, None
+    (X, y, _), (X_test, y_test) = _data.load(folder, name), _data.held_out(folder, name)
+    rows = slice(n_rows if name == "cifar10n" else None)
+    return X[rows], y[rows], None, X_test, y_test, None
 
 
 def corrupt(folder, name, y, noise, seed):

@@ -17,10 +17,10 @@ import warnings
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import cross_val_predict
 
 from benchmarks import _data, _results
+from benchmarks._peers import smaller_proba
 from skclean import TransitionCleaner
 from skclean.datasets import make_symmetric_noise
 from skclean.evidence import LeaveOneOutRidge
@@ -93,9 +93,7 @@ def mixture(repeats, n=10_000_000):
     loss = np.where(rng.random(n) < 0.6, rng.beta(1, 12, n), rng.beta(5, 3, n))
 
     def peer():
-        model = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0)
-        model.fit(loss[:, None])
-        return model.predict_proba(loss[:, None])[:, model.means_.argmin()]
+        return smaller_proba(loss)
 
     def ours():
         return fit_two_gaussians(loss).smaller_proba(loss)

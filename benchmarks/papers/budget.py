@@ -6,14 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.papers.stages import (
-    Problem,
-    embed,
-    epochs_of,
-    feature_settings,
-    run,
-    train_steps,
-)
+from benchmarks.papers.protocols import Train
+from benchmarks.papers.stages import Problem, embed, epochs_of, feature_settings, run
 
 #: Rows of the trial runs, and the fewest that a run is cut to.
 TRIAL_ROWS, LEAST_ROWS = 256, 100
@@ -59,7 +53,7 @@ def planned(cost, method, n_rows, changes, share):
     feature_epochs = 1
     if settings is not None and "epochs" in settings:
         feature_epochs = epochs_of(method.features["epochs"], share)
-    steps = train_steps(method)
+    steps = [step for step in method.steps if isinstance(step, Train)]
     epochs = sum(epochs_of(s.settings["epochs"], share) for s in steps)
     # The trial ran an epoch of each step.
     return n_rows * np.array([per_features * feature_epochs, per_steps * epochs / len(steps)])

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from benchmarks._estimators import purify
 from benchmarks.papers.networks import make_network
-from benchmarks.papers.protocols import Adopt, Part, Purify, Train
+from benchmarks.papers.protocols import Adopt, Part, Purify
 from skclean import LabelledSamples, NeuralRetrainer, SSLFeaturizer
 
 #: Epochs at the end whose mean accuracy is the "last" one.
@@ -256,8 +256,3 @@ def too_few(samples):
     """Whether the rows of known label are too few to train on."""
     codes = samples.label_codes[samples.known]
     return len(codes) < LEAST_LABELLED or len(np.unique(codes)) < 2
-
-
-def train_steps(method):
-    """The steps that train networks."""
-    return [step for step in method.steps if isinstance(step, Train)]
