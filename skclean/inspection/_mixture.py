@@ -77,14 +77,16 @@ class MixtureDisplay:
         )
         density = weights * np.exp(-((x - means) ** 2) / 2 / variances)
         density = scale * (density / np.sqrt(2 * np.pi * variances)).sum(axis=0)
-        self.curves_, self.lines_ = [], []
-        line = {"color": text_colour(ax)}
+        self.curves_: list = []
+        colour = text_colour(ax)
         for curve, what, style in zip(density, self._components, ("-", "--"), strict=True):
             if len(weights):
-                self.curves_ += ax.plot(x, curve, style, linewidth=1.5, label=what, **line)
-        for at in self.boundary:
-            what = None if self.lines_ else f"P({self._event}) = {self.threshold:.2g}"
-            self.lines_.append(ax.axvline(at, linestyle=":", linewidth=2, label=what, **line))
+                self.curves_ += ax.plot(x, curve, style, color=colour, linewidth=1.5, label=what)
+        cut = f"P({self._event}) = {self.threshold:.2g}"
+        self.lines_ = [
+            ax.axvline(at, color=colour, linestyle=":", linewidth=2, label=None if i else cut)
+            for i, at in enumerate(self.boundary)
+        ]
         # A component may be narrower than a bin: its peak is cut rather than the bars made small.
         ax.set_ylim(0, min(1.5 * top, max(top, 1.05 * density.max(initial=0))))
         legend_above(ax, title=None if len(weights) else self._nothing)

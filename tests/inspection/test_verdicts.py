@@ -39,7 +39,7 @@ def samples(**changes):
 def test_a_sentence_and_an_action_for_each_status():
     reasons, actions = verdicts(samples())
     assert list(zip(reasons, actions, strict=True)) == EXPECTED
-    assert reasons.dtype == actions.dtype == object and set(actions) <= {"keep", "relabel", "review", "label"}
+    assert reasons.dtype == actions.dtype == object
 
 
 def test_rows_that_were_not_judged_or_belong_to_no_class():
