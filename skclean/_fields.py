@@ -17,25 +17,13 @@ from skclean._labels import (
     shown,
 )
 
-#: What has one entry a row.
-ROW_FIELDS = (
-    "features",
-    "inputs",
-    "given",
-    "label_codes",
-    "status_codes",
-    "proba",
-    "clean_proba",
-    "right_proba",
-    "in_distribution_proba",
-    "weight",
-    "trusted",
-    "readable",
-    "index",
-)
-FIELDS = (*ROW_FIELDS, "classes", "feature_names")
 #: What tables have a column of, beside labels and statuses.
 VALUES = ("clean_proba", "right_proba", "in_distribution_proba", "weight", "trusted")
+#: What a cleaner says of a row, the label that it was given with it.
+RESULTS = ("given", "label_codes", "status_codes", "proba", *VALUES)
+#: What has one entry a row.
+ROW_FIELDS = ("features", "inputs", *RESULTS, "readable", "index")
+FIELDS = (*ROW_FIELDS, "classes", "feature_names")
 
 #: The states of a purified row; a container stores the positions in this tuple.
 STATUSES = ("kept", "corrected", "unknown", "trusted", "predicted")

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from skclean._array import is_dask, take_rows
 from skclean._blocks import held, joined_rows
 from skclean._device import to_device
-from skclean._fields import KEPT, STATUSES, TRUSTED, UNKNOWN
+from skclean._fields import KEPT, RESULTS, STATUSES, TRUSTED, UNKNOWN
 from skclean._output import TransformsSamples
 from skclean._validation import (
     check_groups,
@@ -22,17 +22,6 @@ from skclean.decision.summary import LabelAudit, audit_labels
 from skclean.linalg.rows import RowIndex
 from skclean.samples import LabelledSamples
 
-_RESULT_FIELDS = (
-    "given",
-    "label_codes",
-    "status_codes",
-    "proba",
-    "clean_proba",
-    "right_proba",
-    "in_distribution_proba",
-    "weight",
-    "trusted",
-)
 #: What a row holds in a field that its part of a batch does not have.
 _ABSENT = {
     "given": -1,
@@ -335,7 +324,7 @@ class BaseCleaner(OneToOneFeatureMixin, TransformsSamples, BaseEstimator):
             fields["proba"] = held(fields["proba"])
         if samples.weight is not None and not self._sets_weight:
             fields["weight"] = samples.weight
-        return {field: fields[field] for field in _RESULT_FIELDS}
+        return {field: fields[field] for field in RESULTS}
 
     def _fit_samples(self, samples: LabelledSamples, groups: np.ndarray | None) -> LabelledSamples:
         raise NotImplementedError(f"{type(self).__name__} must define _fit_samples")
@@ -375,7 +364,7 @@ def _judge_readable(samples, judge, *rowwise):
     }
     if judged.weight is None:
         nothing["weight"] = None
-    parts = [(rows, judged._as_dict()), (blank, dict.fromkeys(_RESULT_FIELDS) | nothing)]
+    parts = [(rows, judged._as_dict()), (blank, dict.fromkeys(RESULTS) | nothing)]
     return samples._replace(**_merge(parts, len(samples)))
 
 
@@ -390,7 +379,7 @@ def _outcomes(purified):
 def _merge(parts, n):
     """Fields of n rows out of parts, each of some rows: [(rows, fields), ...]."""
     merged = {}
-    for field in _RESULT_FIELDS:
+    for field in RESULTS:
         values = [fields[field] for _, fields in parts]
         present = [v for v in values if v is not None]
         if not present:
