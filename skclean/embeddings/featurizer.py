@@ -15,7 +15,7 @@ from skclean._optional import import_optional
 from skclean._output import TransformsSamples
 from skclean._validation import unchanged_if_failed
 from skclean.embeddings._settings import FeaturizerSettings
-from skclean.embeddings.images import ArrayImages, open_images
+from skclean.embeddings.images import ArrayImages, open_source
 from skclean.embeddings.kmeans import ConvKMeans
 from skclean.samples import LabelledSamples
 
@@ -230,15 +230,7 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
         return self._contain(X, source, out)
 
     def _open(self, X, *, reset):
-        source = open_images(
-            X,
-            name=type(self).__name__,
-            image_size=self.image_size,
-            image_shape=self.image_shape,
-            like=None if reset else self.image_shape_,
-            on_error=self.on_error,
-            n_workers=self.n_workers,
-        )
+        source = open_source(self, X, like=None if reset else self.image_shape_)
         images = X
         if isinstance(X, LabelledSamples):
             images = X.features if X.inputs is None else X.inputs

@@ -23,7 +23,7 @@ from skclean.embeddings._pixels import (
 from skclean.embeddings._source import ImageSource, check_like, thread_count
 from skclean.samples import LabelledSamples
 
-__all__ = ["ImageItems", "ImageSource", "open_images"]
+__all__ = ["ImageItems", "ImageSource", "open_images", "open_source"]
 
 _PATHS = (str, bytes, os.PathLike)
 
@@ -98,35 +98,41 @@ def open_images(
     >>> source.n, source.shape, source.read([3, 5]).shape
     (1797, (1, 8, 8), (2, 1, 8, 8))
     """
+    readable = None
     if isinstance(X, LabelledSamples):
-        source = open_images(
-            X.features if X.inputs is None else X.inputs,
-            name=name,
-            image_size=image_size,
-            image_shape=image_shape,
-            like=like,
-            on_error=on_error,
-            n_workers=n_workers,
-        )
-        if X.readable is not None:
-            source.readable &= X.readable
-        return source
-    options = {"name": name, "image_size": image_size, "like": like, "on_error": on_error}
+        readable, X = X.readable, X.features if X.inputs is None else X.inputs
     X = _sorted_out(X, name)
-    if not isinstance(X, ImageItems) and not _are_paths(X):
+    kind: Any = ItemImages if isinstance(X, ImageItems) else FileImages
+    if kind is FileImages and not _are_paths(X):
+        kind = ArrayImages
         # Rows that are to be scaled are not yet as those of the fit.
         X = _checked_array(X, name, like)
         X = _unflattened(X, image_shape, like if image_size is None else None, name)
-        return ArrayImages(X, n_workers=n_workers, **options)
-    if image_shape is not None:
+    elif image_shape is not None:
         raise ValueError(
             f"{name}: expected image_shape=None for files and datasets, got {image_shape}; do set "
             "image_size to bring them to one size."
         )
-    if not len(X) and (like is None or isinstance(X, ImageItems)):
+    elif not len(X) and (like is None or kind is ItemImages):
         raise ValueError(f"{name}: expected images, got {X!r} with 0 sample(s); do pass rows.")
-    kind = ItemImages if isinstance(X, ImageItems) else FileImages
-    return kind(X, n_workers=n_workers, **options)
+    options = {"like": like, "on_error": on_error, "name": name, "n_workers": n_workers}
+    source = kind(X, image_size=image_size, **options)
+    if readable is not None:
+        source.readable &= readable
+    return source
+
+
+def open_source(estimator: Any, X: Any, like: tuple[int, int, int] | None) -> ImageSource:
+    """Images by the settings of a featurizer or retrainer; see `open_images`."""
+    return open_images(
+        X,
+        name=type(estimator).__name__,
+        image_size=estimator.image_size,
+        image_shape=estimator.image_shape,
+        like=like,
+        on_error=estimator.on_error,
+        n_workers=estimator.n_workers,
+    )
 
 
 class ArrayImages(ImageSource):

@@ -11,7 +11,7 @@ from skclean._validation import (
     open_features,
     with_given,
 )
-from skclean.embeddings.images import ImageSource, open_images
+from skclean.embeddings.images import ImageSource, open_source
 from skclean.samples import LabelledSamples
 
 
@@ -88,19 +88,6 @@ def open_rows(
         estimator.n_features_in_ = int(np.prod(source.shape))
         estimator.__dict__.pop("feature_names_in_", None)
     return samples, source
-
-
-def open_source(estimator: Any, X: Any, like: tuple[int, int, int] | None) -> ImageSource:
-    """Images by the settings of a retrainer; see `open_images`."""
-    return open_images(
-        X,
-        name=type(estimator).__name__,
-        image_size=estimator.image_size,
-        image_shape=estimator.image_shape,
-        like=like,
-        on_error=estimator.on_error,
-        n_workers=estimator.n_workers,
-    )
 
 
 def all_classes(classes: Any, X: Any, fitted: np.ndarray | None, name: str) -> np.ndarray:

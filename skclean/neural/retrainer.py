@@ -14,8 +14,9 @@ from skclean._validation import (
     unchanged_if_failed,
 )
 from skclean.embeddings.featurizer import check_values
+from skclean.embeddings.images import open_source
 from skclean.neural._settings import RetrainerSettings
-from skclean.neural.opening import all_classes, open_rows, open_source, takes_features
+from skclean.neural.opening import all_classes, open_rows, takes_features
 from skclean.samples import LabelledSamples
 
 
