@@ -13,24 +13,6 @@ PROBE_NEIGHBOURS = 20
 
 
 @torch.no_grad()
-def embed(fabric: Any, backbone: Any, images: Any, rows: np.ndarray, batch_size: int) -> np.ndarray:
-    """Features (m, d) of rows, float32, by a backbone in evaluation mode.
-
-    Parameters
-    ----------
-    fabric : Fabric
-    backbone : Module
-        On the device; left in evaluation mode.
-    images : DeviceImages
-    rows : ndarray of shape (m,), int64
-    batch_size : int
-    """
-    backbone.eval()
-    with fabric.autocast():
-        parts = [backbone(x).float() for x in images.batches(rows, batch_size)]
-    return torch.cat(parts).cpu().numpy()
-
-
 def knn_probe(
     fabric: Any, backbone: Any, images: Any, labels: np.ndarray, batch_size: int, seed: int
 ) -> float:
@@ -40,7 +22,7 @@ def knn_probe(
     ----------
     fabric : Fabric
     backbone : Module
-        Left in evaluation mode.
+        On the device; left in evaluation mode.
     images : DeviceImages
     labels : ndarray of shape (n,), int64
         Rows with -1 take no part, and rows that cannot be read.
@@ -58,7 +40,10 @@ def knn_probe(
     n_test = min(PROBE_ROWS[1], len(rows) // 5 + 1)
     if len(rows) < 2:
         return math.nan
-    features, labels = embed(fabric, backbone, images, rows, batch_size), np.asarray(labels)[rows]
+    backbone.eval()
+    with fabric.autocast():
+        parts = [backbone(x).float() for x in images.batches(rows, batch_size)]
+    features, labels = torch.cat(parts).cpu().numpy(), np.asarray(labels)[rows]
     neighbours = min(PROBE_NEIGHBOURS, len(rows) - n_test)
     knn = KNeighborsClassifier(neighbours, metric="cosine")
     knn.fit(features[n_test:], labels[n_test:])

@@ -54,12 +54,12 @@ def predict_proba(network: Any, x: Tensor) -> Tensor:
     return proba
 
 
-def guess(networks: Any, views: Tensor, n_views: int) -> Tensor:
-    """Mean prediction over several views of each row and several networks.
+def guess(network: Any, views: Tensor, n_views: int) -> Tensor:
+    """Mean prediction over several views of each row.
 
     Parameters
     ----------
-    networks : list of Module
+    network : Module
     views : Tensor of shape (n_views * b, ...)
         The first view of all rows, then the second, and so on.
     n_views : int
@@ -68,8 +68,7 @@ def guess(networks: Any, views: Tensor, n_views: int) -> Tensor:
     -------
     Tensor of shape (b, C), at least float32
     """
-    proba = torch.stack([predict_proba(network, views) for network in networks])
-    return proba.unflatten(1, (n_views, -1)).mean(dim=(0, 1))
+    return predict_proba(network, views).unflatten(0, (n_views, -1)).mean(dim=0)
 
 
 def forward_in_groups(network: Any, x: Tensor, n_groups: int) -> Tensor:

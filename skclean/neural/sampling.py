@@ -44,10 +44,8 @@ def plain_batches(
     >>> sorted(batches.ravel().tolist())
     [10, 11, 12, 13, 14, 15]
     """
-    rows = _checked(rows, "plain_batches")
-    return _share(
-        _cycle(rows, steps * world * batch_size, _rng(key)), steps, batch_size, rank, world
-    )
+    rows, rng = _checked(rows, "plain_batches"), np.random.default_rng(list(key))
+    return _share(_cycle(rows, steps * world * batch_size, rng), steps, batch_size, rank, world)
 
 
 def balanced_batches(
@@ -97,7 +95,7 @@ def balanced_batches(
     >>> (codes[batches] == 1).sum(axis=1).tolist()
     [2, 2]
     """
-    rows, rng = _checked(rows, "balanced_batches"), _rng(key)
+    rows, rng = _checked(rows, "balanced_batches"), np.random.default_rng(list(key))
     classes, codes = np.unique(codes, return_inverse=True)
     drawn = _cycle(np.arange(len(classes)), steps * world * batch_size, rng)
     taken = np.empty(len(drawn), np.int64)
@@ -128,10 +126,6 @@ def _positions(codes, n_codes):
     """Where each of the codes 0 to n_codes - 1 stands."""
     ends = np.cumsum(np.bincount(codes, minlength=n_codes))[:-1]
     return np.split(np.argsort(codes, kind="stable"), ends)
-
-
-def _rng(key):
-    return np.random.default_rng(list(key))
 
 
 def _checked(rows, name):

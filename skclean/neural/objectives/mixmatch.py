@@ -157,13 +157,13 @@ class MixMatch(MemorylessObjective):
         b, target = len(labelled), labelled.target
         own = None
         if labelled.clean is not None:
-            own = guess([network], views, self.n_views)
+            own = guess(network, views, self.n_views)
             share = labelled.clean.to(target.dtype)[:, None]
             target = sharpen(torch.lerp(own[:b].to(target.dtype), target, share), self.temperature)
         if unlabelled is None or not len(unlabelled):
             return target
         unseen = views.unflatten(0, (self.n_views, -1))[:, b:].flatten(0, 1)
-        guessed = guess([network], unseen, self.n_views) if own is None else own[b:]
+        guessed = guess(network, unseen, self.n_views) if own is None else own[b:]
         if batch.partner is not None:
-            guessed = (guessed + guess([batch.partner], unseen, self.n_views)) / 2
+            guessed = (guessed + guess(batch.partner, unseen, self.n_views)) / 2
         return torch.cat([target, sharpen(guessed.to(target.dtype), self.temperature)])
