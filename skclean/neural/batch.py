@@ -73,3 +73,9 @@ class Batch:
     epochs: float = 1.0
     partner: nn.Module | None = None
     optimizer: torch.optim.Optimizer | None = None
+
+    def all_rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`x`, `rows` and `weight` of the labelled rows and, behind them, the unlabelled ones."""
+        held = [part for part in (self.labelled, self.unlabelled) if part is not None]
+        x, rows, weight = zip(*((part.x, part.rows, part.weight) for part in held), strict=True)
+        return torch.cat(x), torch.cat(rows), torch.cat(weight)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from skclean.embeddings.nt_xent import full_precision
+from skclean.neural.batch import Part
 
 #: No more than 1 minus this is taken for a probability in the logarithm of `early_learning`.
 LEAST_DOUBT = 1e-4
@@ -38,6 +39,11 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
         In nats.
     """
     return F.cross_entropy(full_precision(logits), target, reduction="none")
+
+
+def labelled_loss(logits: Tensor, part: Part) -> Tensor:
+    """Weighted mean of the cross-entropy of rows whose logits come first."""
+    return weighted_mean(cross_entropy(logits[: len(part)], part.target), part.weight)
 
 
 def generalized_cross_entropy(logits: Tensor, target: Tensor, q: float) -> Tensor:

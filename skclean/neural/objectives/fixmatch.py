@@ -9,7 +9,7 @@ from torch import Tensor
 from skclean._validation import Interval
 from skclean.embeddings.nt_xent import full_precision
 from skclean.neural.batch import Batch
-from skclean.neural.losses import cross_entropy, weighted_mean
+from skclean.neural.losses import cross_entropy, labelled_loss, weighted_mean
 from skclean.neural.objectives._base import MemorylessObjective
 
 
@@ -70,17 +70,14 @@ class FixMatch(MemorylessObjective):
         labelled, unlabelled = batch.labelled, batch.unlabelled
         b, m = len(labelled), 0 if unlabelled is None else len(unlabelled)
         if unlabelled is None or not m:
-            logits = network(batch.weak(labelled.x))
-            return {
-                "labelled": weighted_mean(cross_entropy(logits, labelled.target), labelled.weight)
-            }
+            return {"labelled": labelled_loss(network(batch.weak(labelled.x)), labelled)}
         weak = batch.weak(torch.cat([labelled.x, unlabelled.x]))
         logits = full_precision(network(torch.cat([weak, batch.strong(unlabelled.x)])))
-        logits_x, logits_weak, logits_strong = logits.split([b, m, m])
+        _, logits_weak, logits_strong = logits.split([b, m, m])
         sure, guessed = torch.softmax(logits_weak.detach(), dim=1).max(dim=1)
         taken = unlabelled.weight * (sure >= self.threshold)
+        consistency = weighted_mean(cross_entropy(logits_strong, guessed), taken)
         return {
-            "labelled": weighted_mean(cross_entropy(logits_x, labelled.target), labelled.weight),
-            "unlabelled": self.lambda_u
-            * weighted_mean(cross_entropy(logits_strong, guessed), taken),
+            "labelled": labelled_loss(logits, labelled),
+            "unlabelled": self.lambda_u * consistency,
         }

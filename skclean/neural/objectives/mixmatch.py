@@ -124,13 +124,11 @@ class MixMatch(MemorylessObjective):
         dict of str to Tensor
             "labelled"; "unlabelled", if there are such rows; "prior", if asked for.
         """
-        parts = [p for p in (batch.labelled, batch.unlabelled) if p is not None]
-        b, K = len(batch.labelled), self.n_views
-        repeated = torch.cat([p.x for p in parts]).repeat(K, *[1] * (batch.labelled.x.ndim - 1))
+        (x, _, weight), b, K = batch.all_rows(), len(batch.labelled), self.n_views
+        repeated = x.repeat(K, *[1] * (x.ndim - 1))
         views = batch.weak(repeated)
         target = self._targets(network, batch, views)
         mixed_views = views if self.mixed_views == "weak" else batch.strong(repeated)
-        weight = torch.cat([p.weight for p in parts])
         x, target, weight = mixup(
             mixed_views, target.repeat(K, 1), weight.repeat(K), self.alpha, batch.generator
         )

@@ -9,7 +9,7 @@ from torch import Tensor
 from skclean._validation import Interval
 from skclean.embeddings.nt_xent import full_precision
 from skclean.neural.batch import Batch
-from skclean.neural.losses import cross_entropy, weighted_mean
+from skclean.neural.losses import labelled_loss, weighted_mean
 from skclean.neural.mixing import gaussian_ramp
 from skclean.neural.objectives._base import MemorylessObjective
 
@@ -67,36 +67,15 @@ class PiModel(MemorylessObjective):
         batch : Batch
         memory : None, default=None
         """
-        x, _, rows_weight = all_rows(batch)
+        x, _, rows_weight = batch.all_rows()
         logits = full_precision(network(torch.cat([batch.weak(x), batch.weak(x)])))
         first, second = logits.chunk(2)
         difference = torch.softmax(first, dim=1) - torch.softmax(second, dim=1)
         weight = self.weight * consistency_ramp(batch, self.ramp_up)
         return {
-            "labelled": labelled_loss(first, batch),
+            "labelled": labelled_loss(first, batch.labelled),
             "consistency": weight * weighted_mean(difference.square().mean(dim=1), rows_weight),
         }
-
-
-def all_rows(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Labelled rows and, behind them, unlabelled ones.
-
-    Returns
-    -------
-    x : Tensor of shape (b, ...)
-    rows : Tensor of shape (b,), int64
-        Positions.
-    weight : Tensor of shape (b,)
-    """
-    held = [part for part in (batch.labelled, batch.unlabelled) if part is not None]
-    x, rows, weight = zip(*((part.x, part.rows, part.weight) for part in held), strict=True)
-    return torch.cat(x), torch.cat(rows), torch.cat(weight)
-
-
-def labelled_loss(logits: Tensor, batch: Batch) -> Tensor:
-    """Weighted cross-entropy of the labelled rows, whose logits come first."""
-    part = batch.labelled
-    return weighted_mean(cross_entropy(logits[: len(part)], part.target), part.weight)
 
 
 def consistency_ramp(batch: Batch, length: float | None) -> float:

@@ -10,9 +10,9 @@ from torch import Tensor
 from skclean._validation import Interval
 from skclean.embeddings.nt_xent import full_precision
 from skclean.neural.batch import Batch
-from skclean.neural.losses import weighted_mean
+from skclean.neural.losses import labelled_loss, weighted_mean
 from skclean.neural.memory import RowMemory
-from skclean.neural.objectives.pi_model import all_rows, consistency_ramp, labelled_loss
+from skclean.neural.objectives.pi_model import consistency_ramp
 
 
 class Ensemble(RowMemory):
@@ -156,7 +156,7 @@ class TemporalEnsembling(BaseEstimator):
         memory : Ensemble
             Of `start`; written to.
         """
-        (x, rows, rows_weight), epoch = all_rows(batch), int(batch.progress)
+        (x, rows, rows_weight), epoch = batch.all_rows(), int(batch.progress)
         logits = full_precision(network(batch.weak(x)))
         proba = torch.softmax(logits, dim=1)
         targets, known = memory.targets(rows, epoch, self.decay)
@@ -164,6 +164,6 @@ class TemporalEnsembling(BaseEstimator):
         weight = self.weight * consistency_ramp(batch, self.ramp_up)
         distance = (proba - targets.to(proba.dtype)).square().mean(dim=1)
         return {
-            "labelled": labelled_loss(logits, batch),
+            "labelled": labelled_loss(logits, batch.labelled),
             "consistency": weight * weighted_mean(known * distance, rows_weight),
         }
