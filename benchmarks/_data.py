@@ -20,6 +20,7 @@ from skclean.datasets import (
 )
 
 HUMAN = ("aggre", "random1", "worse")
+MAKERS = {"sym": make_symmetric_noise, "pair": make_pair_noise, "asym": make_asymmetric_noise}
 
 
 class Setting(NamedTuple):
@@ -81,8 +82,7 @@ def corrupt(data, setting, seed):
         return X, y, human[noise]
     if noise == "instance":
         return X, y, make_instance_dependent_noise(X, y, rate, random_state=seed)[0]
-    make = {"sym": make_symmetric_noise, "pair": make_pair_noise, "asym": make_asymmetric_noise}
-    return X, y, make[noise](y, rate, random_state=seed)[0]
+    return X, y, MAKERS[noise](y, rate, random_state=seed)[0]
 
 
 def _long_tail(y, ratio, seed):

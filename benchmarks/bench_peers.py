@@ -20,11 +20,9 @@ from benchmarks._estimators import chain, purify
 from benchmarks._peers import PEERS, Found
 from benchmarks.suites.problems import gaussian_classes
 from skclean import LabelledSamples
-from skclean.datasets import make_pair_noise, make_symmetric_noise
 from skclean.metrics import detection_scores
 
 OURS = ("TransitionCleaner", "GMMCleaner + CredibilityRelabeler")
-NOISE = {"sym": make_symmetric_noise, "pair": make_pair_noise}
 MADE = [("sym", 0.2), ("sym", 0.5), ("pair", 0.4)]
 
 
@@ -34,7 +32,7 @@ def settings(options):
         if options.data is None:
             X, y, _ = gaussian_classes(options.rows or 5000, 64, 10)
             for noise, rate in MADE:
-                given = NOISE[noise](y, rate, random_state=seed)[0]
+                given = _data.MAKERS[noise](y, rate, random_state=seed)[0]
                 yield f"gaussian {noise} {100 * rate:g} %", seed, X, y, given
             continue
         for setting in _data.settings(options.sets):

@@ -21,7 +21,7 @@ from sklearn.model_selection import train_test_split
 
 from benchmarks import _data, _results
 from skclean import NeuralRetrainer, SSLFeaturizer, TransitionCleaner
-from skclean.datasets import load_noisy_digits, make_pair_noise, make_symmetric_noise
+from skclean.datasets import load_noisy_digits
 
 OBJECTIVES = (
     "supervised",
@@ -63,8 +63,7 @@ def corrupt(folder, name, y, noise, seed):
     if noise in _data.HUMAN:
         return _data.load(folder, name)[2][noise][: len(y)]
     kind, rate = noise.split("-")
-    make = {"sym": make_symmetric_noise, "pair": make_pair_noise}[kind]
-    return make(y, int(rate) / 100, random_state=seed)[0]
+    return _data.MAKERS[kind](y, int(rate) / 100, random_state=seed)[0]
 
 
 def run(data, given, options, seed):

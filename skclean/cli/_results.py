@@ -232,7 +232,7 @@ def _told_rates(now, fitted):
     return f"{said}: if these rows are of another kind, the cleaner must be fitted anew."
 
 
-def told(summary: dict[str, Any], audit: Any, written: list[Path], ranking: bool = False) -> str:
+def told(summary: dict[str, Any], audit: Any, ranking: bool = False) -> str:
     """What a command found, for people; `ranking` is that of `verdicts`."""
     counts = ", ".join(f"{name} {n}" for name, n in summary["status"].items() if n)
     size = f"{summary['rows']} rows, {summary['features']} features"
@@ -244,6 +244,7 @@ def told(summary: dict[str, Any], audit: Any, written: list[Path], ranking: bool
         *([_told_rates(rate, summary["noise_rate_of_fit"])] if rate is not None else []),
         *(["clean_proba is a score that ranks the labels, not a probability."] if ranking else []),
     ]
+    written = [path for path in summary["outputs"].values() if path is not None]
     if written:
-        lines.append(f"Wrote {', '.join(str(path) for path in written)}.")
+        lines.append(f"Wrote {', '.join(written)}.")
     return "\n".join(lines)

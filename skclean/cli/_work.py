@@ -39,7 +39,7 @@ def run_purify(
     summary["audit"] = _results.audit_as_dict(audit)
     _write(console, files, data, samples, model, prefix)
     summary["outputs"] = _shown(outputs)
-    console.result(summary, _results.told(summary, audit, _named(outputs), is_ranking(model)))
+    console.result(summary, _results.told(summary, audit, is_ranking(model)))
 
 
 def run_audit(
@@ -118,7 +118,7 @@ def run_apply(
         summary |= _results.rates(samples, model)
     _write(console, files, data, samples, model, prefix)
     summary["outputs"] = _shown(outputs)
-    console.result(summary, _results.told(summary, None, _named(outputs), is_ranking(model)))
+    console.result(summary, _results.told(summary, None, is_ranking(model)))
 
 
 def run_apply_decisions(
@@ -185,7 +185,7 @@ def run_demo(console: Console, outputs: dict[str, Path | None], seed: int, force
     console.result(
         summary,
         "Digits of scikit-learn, 40 % of the labels drawn at random.\n"
-        f"{_results.told(summary, audit, _named(outputs))}\n"
+        f"{_results.told(summary, audit)}\n"
         f"Right labels: {100 * summary['right_given']:.1f} % of those given, "
         f"{100 * summary['right_purified']:.1f} % of the purified ones.",
     )
@@ -245,10 +245,6 @@ def _write(console, files, data, samples, model, prefix):
                 if suffix == ".csv":
                     table = _results.with_text_ids(table, data)
                 _results.write_table(table, temporary["--out"], suffix)
-
-
-def _named(outputs):
-    return [path for path in outputs.values() if path is not None]
 
 
 def _shown(outputs):
