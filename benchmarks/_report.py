@@ -58,17 +58,16 @@ def section(name, records):
     return list(long(records, keys))
 
 
-def long(records, keys, values=None, title=None):
+def long(records, keys):
     """A line for each combination of some keys, a column for each value."""
     groups = _grouped(records, keys)
-    if values is None:
-        values = list(dict.fromkeys(k for r in records for k, v in r.items() if _is_number(v)))
-        values = [k for k in values if k not in (*keys, "seed")]
+    values = list(dict.fromkeys(k for r in records for k, v in r.items() if _is_number(v)))
+    values = [k for k in values if k not in (*keys, "seed")]
     rows = [
         [*(_word(k) for k in key), *(cell([r.get(v) for r in group]) for v in values)]
         for key, group in groups.items()
     ]
-    yield table([*keys, *values], rows, title)
+    yield table([*keys, *values], rows)
 
 
 def pivot(records, keys, column, value, title=None):

@@ -106,7 +106,7 @@ def _rate(column):
     return round(100 * column.rate)
 
 
-def supervised(backbone=PREACT, *, report="last", trusted=0, **changes):
+def supervised(backbone=PREACT, *, report="last", **changes):
     """Cross-entropy on the given labels."""
     settings = {
         "objective": Part("skclean.neural.Supervised"),
@@ -119,7 +119,7 @@ def supervised(backbone=PREACT, *, report="last", trusted=0, **changes):
         **PLAIN,
         **changes,
     }
-    return lambda column: Method((Train(settings),), report=report, trusted=trusted)
+    return lambda column: Method((Train(settings),), report=report)
 
 
 def co_divided(column, cleaner, **changes):

@@ -13,12 +13,12 @@ AXES = ("n", "d", "C")
 SEPARATION = 5.0
 
 
-def cases(base=BASE, scale=1.0):
-    """Sizes (n, d, C), one of them varied at a time; rows are multiplied by `scale`."""
+def cases():
+    """Sizes (n, d, C), one of them varied at a time."""
     found = []
     for position, axis in enumerate(AXES):
         for factor in FACTORS[axis]:
-            sizes = [int(base[0] * scale), *base[1:]]
+            sizes = [*BASE]
             sizes[position] = int(sizes[position] * factor)
             found.append(tuple(sizes))
     return list(dict.fromkeys(found))
