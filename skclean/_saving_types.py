@@ -117,8 +117,6 @@ def function_name(function: Any) -> str | None:
     attribute = getattr(function, "__name__", "")
     for module in (*_FUNCTIONS, "torch.nn.functional"):
         name = f"{module}.{attribute}"
-        if module.startswith("torch") and attribute not in _ACTIVATIONS:
-            continue
         try:
             if find_function(name) is function:
                 return name

@@ -68,13 +68,9 @@ class Encoder:
             self._open.remove(id(x))
             # An object that is let go of could leave its id to another one.
             self._kept.append(x)
-            self._places[id(x)] = self.add(entry)
+            self.table.append(entry)
+            self._places[id(x)] = {"ref": len(self.table) - 1}
         return self._places[id(x)]
-
-    def add(self, entry: dict[str, Any]) -> dict[str, int]:
-        """Append to the table; the reference to the entry."""
-        self.table.append(entry)
-        return {"ref": len(self.table) - 1}
 
     def at(self, step: str, x: Any) -> Any:
         """The value of a part, which errors name by its step."""

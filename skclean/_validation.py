@@ -88,14 +88,18 @@ def open_samples(
     name = type(estimator).__name__
     features = open_features(X, estimator=estimator, reset=reset)
     if isinstance(X, LabelledSamples):
-        samples = _attach_labels(X._replace(features=features), y, estimator, missing_label)
+        samples = X._replace(features=features)
     else:
         if y is None and require_labels:
             raise ValueError(
                 f"{name}: expected labels, got none; do pass y or a LabelledSamples that carries "
                 f"them. This {name} estimator requires y to be passed, but the target y is None"
             )
-        samples = _new_samples(X, features, y, estimator, missing_label)
+        samples = _new_samples(X, features, estimator)
+    if samples.given is not None:
+        check_given_matches(samples, y, estimator)
+    elif y is not None:
+        samples = with_given(samples, y, samples.classes, name, missing_label)
     samples = attach_trusted(samples, trusted, name)
     if require_labels:
         check_two_classes(samples, name)
@@ -239,23 +243,13 @@ def check_groups(groups: Any, n: int, estimator: Any) -> np.ndarray | None:
         ) from error
 
 
-def _new_samples(X, features, y, estimator, missing_label):
+def _new_samples(X, features, estimator):
     samples = LabelledSamples(features)
     if hasattr(X, "iloc"):
         samples = samples._replace(index=X.index)
     if hasattr(X, "columns"):
         samples = samples._replace(feature_names=getattr(estimator, "feature_names_in_", None))
-    return _attach_labels(samples, y, estimator, missing_label)
-
-
-def _attach_labels(samples, y, estimator, missing_label):
-    if samples.given is not None:
-        check_given_matches(samples, y, estimator)
-        return samples
-    if y is None:
-        return samples
-    name = type(estimator).__name__
-    return with_given(samples, y, samples.classes, name, missing_label)
+    return samples
 
 
 def with_given(
