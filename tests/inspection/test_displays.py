@@ -27,12 +27,6 @@ DISPLAYS = [name for name in skclean.inspection.__all__ if name.endswith("Displa
 OF_LABELS = ["ClassBalanceDisplay", "EmbeddingDisplay", "LabelFlowDisplay"]
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
-
-
 def display(name):
     return getattr(skclean.inspection, name)
 

@@ -22,12 +22,6 @@ HISTORY = {
 }
 
 
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
-
-
 def test_losses_and_shares_have_their_own_axes():
     shown = RetrainingCurveDisplay(HISTORY).plot()
     assert set(shown.lines_) == {"labelled", "graph_uu", "validation"}

@@ -11,17 +11,10 @@ from skclean.inspection import EmbeddingDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
-plt = pytest.importorskip("matplotlib.pyplot")
 
 X, TRUTH = make_blobs(400, centers=4, n_features=6, cluster_std=2.0, random_state=0)
 GIVEN = make_symmetric_noise(TRUTH, 0.3, random_state=0)[0]
 RELABELER = CredibilityRelabeler().fit(X, GIVEN)
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
 
 
 def test_points_are_coloured_by_status():

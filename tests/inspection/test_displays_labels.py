@@ -8,15 +8,8 @@ from skclean.inspection import ClassBalanceDisplay, LabelFlowDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
-plt = pytest.importorskip("matplotlib.pyplot")
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
 
 
 def many(n_classes, n=2000):

@@ -16,16 +16,9 @@ from skclean.inspection._mixture import boundaries
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
-plt = pytest.importorskip("matplotlib.pyplot")
 
 X, TRUTH = make_blobs(600, centers=4, n_features=5, cluster_std=2.0, random_state=0)
 GIVEN = make_symmetric_noise(TRUTH, 0.3, random_state=0)[0]
-
-
-@pytest.fixture(autouse=True)
-def closed_figures():
-    yield
-    plt.close("all")
 
 
 def legend(shown):
