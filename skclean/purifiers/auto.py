@@ -17,6 +17,7 @@ from skclean.cleaners.transition import TransitionCleaner
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled, soft_transition
 from skclean.decision.transition import SUPPORT_ROWS
+from skclean.decision.transition_support import SUPPORT_SEPARATIONS
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, part_of_fit
 
@@ -25,11 +26,11 @@ _MAX_ROWS, _CLASS_ROWS = 5000, 50
 #: Noise in few rows has to make the labels likelier by so many nats in all beyond those that
 #: `TransitionCleaner` asks for, where the classes make up these shares of the variance of the
 #: scores, and in between by a line; by the less, the more rows there are, down to none at the
-#: number up to which it asks for any.
-_SURE_SEPARATIONS, _SURE_NATS = (0.85, 0.9), (6.0, 0.0)
-#: Where the classes make up less than that share, noise in fewer rows a class has to make the
-#: labels likelier by so many nats: what depends on the row alone would pass for noise.
-_WEAK_SEPARATION, _WEAK_CLASS_ROWS, _WEAK_NATS = 0.5, 300, 100.0
+#: number up to which it asks for any, or at so many a class where scores are more than one cloud.
+_SURE_SEPARATIONS, _SURE_NATS, _SURE_CLASS_ROWS = (0.85, 0.9), (6.0, 0.0), 300
+#: Where the classes make up less than that share, noise in fewer rows a class than that has to make
+#: the labels likelier by so many nats: what depends on the row alone would pass for noise.
+_WEAK_SEPARATION, _WEAK_NATS = 0.5, 100.0
 #: With fewer trusted rows, their accuracy tells too little.
 _MIN_TRUSTED = 20
 #: With that many trusted rows a class, noise is believed as `TransitionCleaner` does.
@@ -341,10 +342,11 @@ def _doubtful(purifier, samples):
     n = np.count_nonzero(samples.given >= 0)
     if of_class.min() >= _TRUSTED_OF_CLASS:
         return support < needed
-    few = n < _WEAK_CLASS_ROWS * len(samples.classes)
-    if separation < _WEAK_SEPARATION and few and trusted.sum() < _MIN_TRUSTED:
+    enough = _SURE_CLASS_ROWS * len(samples.classes)
+    if separation < _WEAK_SEPARATION and n < enough and trusted.sum() < _MIN_TRUSTED:
         return support < _WEAK_NATS
-    more = np.interp(separation, _SURE_SEPARATIONS, _SURE_NATS) * max(1 - n / SUPPORT_ROWS, 0)
+    enough = SUPPORT_ROWS if separation < SUPPORT_SEPARATIONS[0] else min(enough, SUPPORT_ROWS)
+    more = np.interp(separation, _SURE_SEPARATIONS, _SURE_NATS) * max(1 - n / enough, 0)
     return support < needed + more
 
 

@@ -229,9 +229,23 @@ def test_a_rare_class_is_mended_on_both_sides_of_the_check(n):
     assert np.mean(found.transduction_ == truth) > np.mean(noisy == truth) + 0.05
 
 
-@pytest.mark.parametrize(("n", "doubted"), [(1200, True), (2400, True), (3600, False)])
-def test_the_more_rows_the_less_is_asked_of_noise(n, doubted):
+@pytest.mark.parametrize(
+    ("separation", "n", "doubted"),
+    [(0.6, 1200, 1), (0.6, 2400, 1), (0.6, 3600, 0), (0.7, 300, 1), (0.7, 500, 0)],
+)
+def test_the_more_rows_the_less_is_asked_of_noise(separation, n, doubted):
     purifier = TransitionCleaner()
-    purifier._support = 6.0, 4.0, 0.6
+    purifier._support = 6.0, 4.0, separation
     samples = LabelledSamples(np.zeros((n, 1)), np.arange(n) % 2)
     assert auto._doubtful(purifier, samples) == doubted
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3, 5])
+def test_noise_in_some_hundred_rows_of_overlapping_classes_is_mended(seed):
+    rng = np.random.default_rng(seed)
+    truth = np.arange(800) % 2
+    rows = 1.6 * np.eye(2, 10)[truth] + rng.standard_normal((800, 10))
+    noisy = np.where(rng.random(800) < 0.3, 1 - truth, truth)
+    for given, gain in ((noisy, 0.1), (truth, -0.01)):
+        found = AutoPurifier(QUICK).fit(rows, given).transduction_
+        assert np.mean(found == truth) > np.mean(given == truth) + gain
