@@ -12,7 +12,7 @@ from skclean.embeddings.checkpoint import load_optimizer, optimizer_tensors
 
 
 @dataclass
-class Further:
+class Kept:
     """What one more epoch of a training starts from, beside the averages of the networks.
 
     Attributes
@@ -52,10 +52,10 @@ class Further:
         """Take the state of an optimizer, on the host."""
         self.optimizer = {k: x.cpu() for k, x in optimizer_tensors(optimizer).items()}
 
-    def kept(self, learners: Any, cleaners: list | None) -> "Further":
+    def kept(self, learners: Any, cleaners: list | None) -> "Kept":
         """What the next epoch starts from; its number and history are those of the estimator."""
         networks, memories = learners.networks, learners.memories
-        return Further(0, {}, networks, memories, self.optimizer, cleaners)
+        return Kept(0, {}, networks, memories, self.optimizer, cleaners)
 
 
 def check_made(estimator: Any, made: dict[str, str]) -> None:
@@ -87,14 +87,14 @@ def check_made(estimator: Any, made: dict[str, str]) -> None:
             )
 
 
-def begin(estimator: Any) -> Further:
+def begin(estimator: Any) -> Kept:
     """Where the next epoch of a retrainer starts: copies, so that it may fail."""
     if not hasattr(estimator, "networks_"):
-        return Further()
+        return Kept()
     history = {k: v.tolist() for k, v in estimator.history_.items()}
     kept = copy.deepcopy(getattr(estimator, "_kept", None))
     if kept is None:
-        kept = Further(networks=nn.ModuleList(copy.deepcopy(estimator.networks_)))
+        kept = Kept(networks=nn.ModuleList(copy.deepcopy(estimator.networks_)))
         fixed = getattr(estimator, "_frozen", [])
         for network in kept.networks:
             for name, parameter in network.named_parameters():

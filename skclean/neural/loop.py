@@ -141,7 +141,7 @@ def train(
     on_epoch_end : callable or None, default=None
         Called with the number of the epoch, from 0, and its record, in process 0; True ends the
         training.
-    further : Further or None, default=None
+    further : Kept or None, default=None
         Train for one epoch from where it says.
     checkpoint_dir, checkpoint_every, checkpoint_seconds, resume, settings, verbose, name
         As in `skclean.embeddings.training.train`, with the same defaults.
