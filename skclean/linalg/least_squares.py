@@ -208,10 +208,12 @@ def fit_ridge(
 
     def products(X, targets, weight):
         xp, phi = array_namespace(X), features(X)
-        u = 1.0 if weight is None else cast_like(weight[:, None], phi)
-        weighted, Y = phi if weight is None else u * phi, _targets(targets, n_classes, phi)
-        moments = xp.sum(weighted, axis=0), xp.sum(u * Y, axis=0)
-        return xp.matmul(weighted.T, phi), xp.matmul(weighted.T, Y), *moments
+        Y, root = _targets(targets, n_classes, phi), xp.ones_like(phi[:, 0])
+        if weight is not None:
+            # Of one array with itself, BLAS computes half the products.
+            root = cast_like(weight**0.5, phi)
+            phi, Y = root[:, None] * phi, root[:, None] * Y
+        return xp.matmul(phi.T, phi), xp.matmul(phi.T, Y), xp.matmul(root, phi), xp.matmul(root, Y)
 
     sums = sum_blocks(products, X, targets, weight, width=features.width)
     gram, cross, total, target_total = sums
