@@ -14,12 +14,15 @@ the labels are nearly uniform.
 
 `fit_corrections` never holds Y. Gradients add to Y what is linear in the features, so that the
 cross-products F^T Y, of shape (d, C), tell all that the next step asks: an IPC step costs m d C
-whatever n is, a step of the classifier one pass over the rows. What was found is a list of
-`Correction`, which is played to any row, of the fit or new.
+whatever n is. EAC takes one pass over the rows; further steps of the classifier in its period see
+some thousand rows, which tell how the gradient has changed since that pass (Johnson and Zhang,
+2013), so that they lead to the same labels. What was found is a list of `Correction`, which is
+played to any row, of the fit or new.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,30 +36,31 @@ from skclean._array import (
     take_rows,
     to_numpy,
 )
-from skclean._blocks import map_rows, sum_blocks
+from skclean._blocks import few_rows, map_rows, sum_blocks
 from skclean.linalg.least_squares import Ridge
 from skclean.linalg.optim import Adam, batches
 from skclean.linalg.softmax import softmax
+
+#: The change of the gradient since the last pass is that of so many rows, or so many times as many
+#: as there are features.
+_FEW_ROWS, _FEW_PER_FEATURE = 4096, 8
 
 
 @dataclass
 class Correction:
     """One period of IPC and the EAC that ends it, for a row of projected features q (r,).
 
-    Y <- (1 - rate) (Y - q shift - shift_bias) + rate softmax(q weights + bias).
+    Y <- (1 - rate) (Y - (q, 1) shift) + rate softmax((q, 1) weights).
 
     Attributes
     ----------
-    shift, weights : ndarray of shape (r, C)
+    shift, weights : ndarray of shape (r + 1, C)
         `shift` is None where IPC cannot be played to other rows.
-    shift_bias, bias : ndarray of shape (C,)
     rate : float
     """
 
     shift: np.ndarray | None
-    shift_bias: np.ndarray | None
     weights: np.ndarray
-    bias: np.ndarray
     rate: float
 
 
@@ -70,14 +74,15 @@ def validation_gradient(predicted: Any, targets: Any) -> Any:
     targets : array of shape (m, C)
         Their one-hot labels.
     """
-    xp, p = array_namespace(predicted), softmax(predicted, axis=1)
-    return (2 * (predicted - targets) + entropy_gradient(p, xp)) / predicted.shape[0]
+    p = softmax(predicted, axis=1)
+    return (2 * (predicted - targets) + entropy_gradient(p, axis=1)) / predicted.shape[0]
 
 
-def entropy_gradient(p: Any, xp: Any) -> Any:
-    """Gradient of the entropy of p = softmax(z) in z, shape (n, C): -p (log p + H)."""
+def entropy_gradient(p: Any, axis: int = 0) -> Any:
+    """Gradient of the entropy of p = softmax(z) in z: -p (log p + H)."""
+    xp = array_namespace(p)
     log = xp.log(xp.clip(p, 1e-30, None))
-    return -p * (log - xp.sum(p * log, axis=1, keepdims=True))
+    return -p * (log - xp.sum(p * log, axis=axis, keepdims=True))
 
 
 def fit_corrections(
@@ -93,6 +98,7 @@ def fit_corrections(
     momentum: float,
     rate: float,
     classifier_steps: int,
+    rng: np.random.RandomState,
 ) -> list[Correction]:
     """IPC and EAC in turn, over all rows at a time.
 
@@ -116,40 +122,55 @@ def fit_corrections(
     rate : float
         eta_E.
     classifier_steps : int
-        Passes over the rows with which the classifier is fitted on, each period.
+        Steps of the classifier, each period.
+    rng : numpy.random.RandomState
+        Draws the rows of the steps between two passes over all rows.
 
     Returns
     -------
     list of Correction
     """
-    d, w = ridge.shrinkage()[:, None], ridge.values[:, None]
     n, n_classes = ridge.n_rows, len(ridge.target_mean)
-    Q = to_numpy(ridge.project(X_trusted)).astype(np.float64)
+    # Of the constant, the last coefficient, the curvature is n, and it is not regularised.
+    w = np.append(ridge.values, n)[:, None]
+    d = np.append(ridge.shrinkage(), 1 / n)[:, None]
+    Q = to_numpy(_with_constant(ridge, X_trusted)).astype(np.float64)
     T = np.eye(n_classes)[trusted]
-    cross, mean = ridge.cross.copy(), ridge.target_mean.copy()
-    half = Q * (d * np.sqrt(w)).T
+    half = Q[:, :-1] * (d * np.sqrt(w))[:-1, 0]
     curvature = np.linalg.eigvalsh(half.T @ half)[-1] + len(Q) / n
     eta = learning_rate * len(Q) / (2 * curvature)
     velocity = np.zeros_like(T)
-    weights, bias, found = np.zeros_like(cross), np.log(mean + 1e-3), []
+    # softmax has no more curvature than half that of least squares (Boehning, 1992).
+    most = w / 2 + np.append(np.full(len(w) - 1, ridge.alpha), 0)[:, None]
+    moments = partial(_moments, ridge, X, noisy)
+    few_moments = moments
+    if (rows := _few(noisy, len(w), rng)) is not None:
+        share = np.full(len(rows), n / len(rows))
+        few_moments = partial(_moments, ridge, few_rows(X, rows), share)
+    cross = np.vstack([ridge.cross, n * ridge.target_mean])
+    weights, found = np.zeros_like(cross), []
+    weights[-1] = np.log(ridge.target_mean + 1e-3)
+    # Predictions that are the same in all rows are the sum of no feature but the constant.
+    now = np.zeros((2, *cross.shape))
+    now[:, -1] = n * softmax(weights[-1])
     for _ in range(n_periods):
-        shift, shift_bias = np.zeros_like(cross), np.zeros(n_classes)
+        shift = np.zeros_like(cross)
         for _ in range(period):
             velocity *= momentum
-            velocity += validation_gradient(Q @ (d * cross) + mean, T)
-            step, step_bias = eta * d * (Q.T @ velocity), eta * velocity.sum(axis=0) / n
+            velocity += validation_gradient(Q @ (d * cross), T)
+            step = eta * d * (Q.T @ velocity)
             shift += step
-            shift_bias += step_bias
             cross -= w * step
-            mean -= step_bias
-        for _ in range(classifier_steps):
-            cross_p, mean_p, cross_h = _pass(ridge, X, noisy, weights, bias)
-            # softmax has no more curvature than half that of least squares (Boehning, 1992).
-            weights = weights - (cross_p + cross_h - cross) / (w / 2 + ridge.alpha)
-            bias = bias - 2 * (mean_p - mean)
-        cross_p, mean_p, _ = _pass(ridge, X, noisy, weights, bias)
-        cross, mean = (1 - rate) * cross + rate * cross_p, (1 - rate) * mean + rate * mean_p
-        found.append(Correction(shift, shift_bias, weights, bias, rate))
+        # What the few say of a step is added to what all rows said before it.
+        start = 0.0 if rows is None or classifier_steps == 1 else now - few_moments(weights)
+        for left in reversed(range(classifier_steps)):
+            weights = weights - (now[1] - cross) / most
+            if left:
+                now = start + few_moments(weights)
+        found.append(Correction(shift, weights, rate))
+        if len(found) < n_periods:
+            now = moments(weights)
+            cross = (1 - rate) * cross + rate * now[0]
     return found
 
 
@@ -170,27 +191,28 @@ def play(corrections: Sequence[Correction], ridge: Ridge, X: Any, given: np.ndar
         Rows are not negative and sum to 1.
     """
     n_classes = len(ridge.target_mean)
-    steps = [
-        (
-            None if c.shift is None else _affine(ridge, c.shift, c.shift_bias),
-            _affine(ridge, c.weights, c.bias),
-            c.rate,
-        )
-        for c in corrections
-    ]
+    # Share of what comes before a correction that is left of it in the end, from the last one on.
+    left, shift, shares = 1.0, np.zeros_like(corrections[0].weights), []
+    for c in reversed(corrections):
+        shares.append(left * c.rate)
+        left *= 1 - c.rate
+        if c.shift is not None:
+            shift += left * c.shift
+    maps = [shift, *(c.weights for c in reversed(corrections))]
+    inner, constant = _affine(ridge, np.hstack(maps))
+    shares = cast_like(np.array(shares)[:, None, None], inner)
 
     def corrected(X, given):
         phi = ridge.features(beside(X, ridge.mean))
-        xp, labels = array_namespace(phi), one_hot(np.maximum(given, 0), n_classes, phi)
-        for shift, (weights, bias), rate in steps:
-            if shift is not None:
-                labels = labels - xp.matmul(phi, shift[0]) - shift[1]
-            p = softmax(xp.matmul(phi, weights) + bias, axis=1)
-            labels = (1 - rate) * labels + rate * p
-        labels = xp.where(from_numpy(given[:, None] >= 0, phi), labels, p)
+        xp, b = array_namespace(phi), phi.shape[0]
+        z = xp.matmul(inner.T, phi.T) + constant[:, None]
+        p = softmax(xp.reshape(z[n_classes:, :], (len(corrections), n_classes, b)), axis=1)
+        labels = left * one_hot(np.maximum(given, 0), n_classes, phi)
+        labels += (xp.sum(shares * p, axis=0) - z[:n_classes, :]).T
+        labels = xp.where(from_numpy(given[:, None] >= 0, phi), labels, p[0, ...].T)
         return xp.astype(as_proba(labels), xp.float32)
 
-    return map_rows(corrected, X, given)
+    return map_rows(corrected, X, given, width=max(ridge.features.width, inner.shape[1]))
 
 
 def as_proba(labels: Any) -> Any:
@@ -265,12 +287,11 @@ def fit_in_batches(
         p = softmax(xp.matmul(F, coefficients), axis=1)
         slope = p * xp.sum(labels[i], axis=1, keepdims=True) - labels[i]
         without_bias = F * cast_like(np.append(np.ones(r), 0), F)
-        gradient = xp.matmul(F.T, slope) + xp.matmul(without_bias.T, entropy_gradient(p, xp))
+        gradient = xp.matmul(F.T, slope) + xp.matmul(without_bias.T, entropy_gradient(p, axis=1))
         gradient /= len(parts[i])
         (coefficients,) = classifier.step([coefficients], [gradient])
         if step % (period * len(parts)) == 0:
-            held = to_numpy(coefficients).astype(np.float64)
-            found.append(Correction(None, None, held[:-1], held[-1], rate))
+            found.append(Correction(None, to_numpy(coefficients).astype(np.float64), rate))
             for j, part in enumerate(parts):
                 logits = xp.matmul(_with_constant(ridge, take_rows(X, part)), coefficients)
                 labels[j] = (1 - rate) * labels[j] + rate * softmax(logits, axis=1)
@@ -285,27 +306,39 @@ def _with_constant(ridge, X):
     return xp.concat([Q, xp.ones_like(Q[:, :1])], axis=1)
 
 
-def _affine(ridge, weights, bias):
-    """Coefficients and constant of the features that give Q weights + bias."""
+def _affine(ridge, weights):
+    """Coefficients and constant of the features that give (q, 1) weights."""
     xp = array_namespace(ridge.vectors)
-    inner = xp.matmul(ridge.vectors, cast_like(weights, ridge.vectors))
-    return inner, cast_like(bias, inner) - xp.matmul(ridge.mean[None, :], inner)[0, ...]
+    weights = cast_like(weights, ridge.vectors)
+    inner = xp.matmul(ridge.vectors, weights[:-1, :])
+    return inner, weights[-1, :] - xp.matmul(ridge.mean[None, :], inner)[0, ...]
 
 
-def _pass(ridge, X, noisy, weights, bias):
-    """Q^T p, the mean of p, and Q^T times the gradient of the entropy: float64, on the host."""
+def _few(noisy, width, rng):
+    """Rows that stand for all between two passes; None where that is all of them."""
+    rows, count = np.flatnonzero(noisy), max(_FEW_ROWS, _FEW_PER_FEATURE * width)
+    return None if len(rows) <= count else np.sort(rng.choice(rows, count, replace=False))
+
+
+def _moments(ridge, X, share, weights):
+    """Sums over the rows of (q, 1) p, and of (q, 1) times p and the gradient of its entropy.
+
+    Of p = softmax((q, 1) weights), by shares of the rows (n,): (2, r + 1, C), float64, on the host.
+    """
     n_classes = weights.shape[1]
-    inner, constant = _affine(ridge, weights, bias)
+    inner, constant = _affine(ridge, weights)
 
-    def moments(X, noisy):
+    def products(X, share):
         xp, phi = array_namespace(X), ridge.features(X)
-        p = softmax(xp.matmul(phi, inner) + constant, axis=1)
-        both = xp.concat([p, entropy_gradient(p, xp)], axis=1)
-        both *= cast_like(noisy[:, None], both)
-        return xp.matmul(phi.T, both), xp.sum(both, axis=0)
+        p = softmax(xp.matmul(inner.T, phi.T) + constant[:, None])
+        both = xp.concat([p, entropy_gradient(p)])
+        both *= cast_like(share, both)
+        return xp.matmul(both, phi), xp.sum(both, axis=1)
 
-    products, sums = sum_blocks(moments, X, noisy)
-    xp = array_namespace(products)
-    products -= xp.astype(ridge.mean, xp.float64)[:, None] * sums
-    cross = to_numpy(xp.matmul(xp.astype(ridge.vectors, xp.float64).T, products))
-    return cross[:, :n_classes], to_numpy(sums)[:n_classes] / ridge.n_rows, cross[:, n_classes:]
+    sums, total = sum_blocks(products, X, share, width=max(ridge.features.width, 2 * n_classes))
+    xp = array_namespace(sums)
+    sums -= total[:, None] * xp.astype(ridge.mean, xp.float64)
+    cross = xp.matmul(sums, xp.astype(ridge.vectors, xp.float64))
+    p, slope = np.split(to_numpy(xp.concat([cross, total[:, None]], axis=1)).T, 2, axis=1)
+    slope[-1] = 0
+    return np.stack([p, p + slope])

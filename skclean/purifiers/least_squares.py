@@ -68,7 +68,8 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
     blend : float in [0, 1], default=0.3
         eta_E: share of the classifier's prediction in a blended label.
     classifier_steps : int, default=3
-        Passes over the rows in which the classifier is fitted on, each period.
+        Steps of the classifier each period: the last on all rows, of more than some thousand rows
+        those before on a part, corrected by what all rows said last.
     batch_size : int or None, default=None
         Rows of a slice with a Gram matrix of its own, as in algorithm 1 of the paper: `n_periods` x
         `period` steps of Adam on each slice. None works on all rows at once, which is quicker and
@@ -79,7 +80,7 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
     missing_label : "auto", None or a label, default="auto"
         What marks a missing label in `y`, as in `LabelledSamples`.
     random_state : int, RandomState instance or None, default=0
-        Draws the slices of `batch_size`.
+        Draws the slices of `batch_size`, or the rows of the classifier's steps.
     device : {"cpu", "cuda"} or None, default=None
         Where the work is done. None: where the features are. "cuda" takes NumPy features to the
         current GPU by CuPy, in their own precision; the results are NumPy arrays all the same.
@@ -278,7 +279,8 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
                 f"{type(self).__name__}: expected batch_size=None beside a dask array, got "
                 f"{self.batch_size}: slices are drawn at random; do leave it out, or X.compute()."
             )
-        shared = {"period": self.period, "rate": self.blend, "learning_rate": step}
+        rng = check_random_state(self.random_state)
+        shared = {"period": self.period, "rate": self.blend, "learning_rate": step, "rng": rng}
         if self.batch_size is None:
             self._corrections = fit_corrections(
                 ridge,
@@ -300,7 +302,6 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
                 *target,
                 batch_size=self.batch_size,
                 n_epochs=self.n_periods * self.period,
-                rng=check_random_state(self.random_state),
                 **shared,
             )
             posterior = self._play(samples, samples.given)
