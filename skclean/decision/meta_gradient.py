@@ -37,6 +37,7 @@ from skclean._array import (
     to_numpy,
 )
 from skclean._blocks import few_rows, map_rows, sum_blocks
+from skclean.decision.transition_model import contiguous
 from skclean.linalg.least_squares import Ridge
 from skclean.linalg.optim import Adam, batches
 from skclean.linalg.softmax import softmax
@@ -330,7 +331,7 @@ def _moments(ridge, X, share, weights):
 
     def products(X, share):
         xp, phi = array_namespace(X), ridge.features(X)
-        p = softmax(xp.matmul(inner.T, phi.T) + constant[:, None])
+        p = softmax(contiguous((xp.matmul(phi, inner) + constant).T))
         both = xp.concat([p, entropy_gradient(p)])
         both *= cast_like(share, both)
         return xp.matmul(both, phi), xp.sum(both, axis=1)
