@@ -37,6 +37,7 @@ from skclean._array import (
     to_numpy,
 )
 from skclean._blocks import few_rows, map_rows, sum_blocks
+from skclean._threads import one_blas_thread
 from skclean.decision.transition_model import contiguous
 from skclean.linalg.least_squares import Ridge
 from skclean.linalg.optim import Adam, batches
@@ -156,12 +157,13 @@ def fit_corrections(
     now[:, -1] = n * softmax(weights[-1])
     for _ in range(n_periods):
         shift = np.zeros_like(cross)
-        for _ in range(period):
-            velocity *= momentum
-            velocity += validation_gradient(Q @ (d * cross), T)
-            step = eta * d * (Q.T @ velocity)
-            shift += step
-            cross -= w * step
+        with one_blas_thread():
+            for _ in range(period):
+                velocity *= momentum
+                velocity += validation_gradient(Q @ (d * cross), T)
+                step = eta * d * (Q.T @ velocity)
+                shift += step
+                cross -= w * step
         # What the few say of a step is added to what all rows said before it.
         start = 0.0 if rows is None or classifier_steps == 1 else now - few_moments(weights)
         for left in reversed(range(classifier_steps)):
