@@ -93,8 +93,8 @@ class TransitionCleaner(EvidenceCleaner):
     converged_ : bool
     evidence_ : Evidence
     informative_ : bool
-        Whether the evidence predicts the given labels better than their frequencies do. If not,
-        nothing can be said about them.
+        Whether the evidence predicts the given labels better than their frequencies do, or noise
+        is believed in. If not, nothing can be said about them.
 
     Warns
     -----
@@ -192,9 +192,10 @@ class TransitionCleaner(EvidenceCleaner):
             None if samples.trusted is None else samples.trusted[labelled],
         )
         if transition is None:
-            self.informative_ = limits["informative"] = self._informative(samples)
+            limits["informative"] = self._informative(samples)
             limits["temperature"] = self.evidence_.fitted_temperature(samples.given)
             self.model_, gamma = fit_supported(*rows, **limits)
+            self.informative_ = limits["informative"] or self.model_.support > -np.inf
         else:
             least_share = self.model_.least_share
             self.model_, gamma = fit_transition(*rows, transition=transition, **limits)

@@ -168,8 +168,8 @@ def _fit(
 ):
     """The likeliest fit to all of the rows, of those that bear out noise beside their rivals.
 
-    `rivals` are the likelihoods of clean labels with each of `POWERS`; `optimism` times what the
-    likelihood loses with each row left out of T counts against a fit.
+    `rivals` are the likelihoods of clean labels by power; `optimism` times what the likelihood
+    loses with each row left out of T counts against a fit.
     """
     found = []
     with one_blas_thread() if scores.shape[1] <= MIXING_CLASSES else nullcontext():
@@ -177,24 +177,26 @@ def _fit(
             fit.rounds(max_iter, tol)
             model = fit.best.model
             model.n_iter, model.converged = fit.model.n_iter, fit.model.converged
-            plainly = model.log_likelihood
-            if log_proba and not fit.held:
-                model.log_likelihood = fit.best.left_out_of_transition()
-            found.append((model, plainly, fit.best.in_caller_order(fit.best.gamma)))
+            plainly = left_out = model.log_likelihood
+            if not fit.held and (log_proba or optimism):
+                left_out = fit.best.left_out_of_transition()
+            if log_proba:
+                model.log_likelihood = left_out
+            lost = optimism * (plainly - left_out)
+            found.append((model, plainly, lost, fit.best.in_caller_order(fit.best.gamma)))
     n = len(given)
-    by_power = [
-        max(plainly for model, plainly, _ in found if model.power == power)
-        for power in (POWERS if log_proba else ())
-    ]
+    by_power = {
+        power: max(plainly for model, plainly, *_ in found if model.power == power)
+        for power in (POWERS if log_proba else (None,))
+    }
     if rivals is not None:
-        for model, plainly, _ in found:
-            lost = optimism * (plainly - model.log_likelihood)
-            model.support = n * (plainly - lost - rivals[POWERS.index(model.power)])
+        for model, plainly, lost, _ in found:
+            model.support = n * (plainly - lost - rivals[model.power])
     believed = [f for f in found if f[0].support >= needed] or found
     least = max(model.log_likelihood for model, *_ in believed) - alike_nats(n) / n
     believed = [f for f in believed if f[0].log_likelihood >= least]
-    model, _, gamma = min(believed, key=lambda f: np.trace(f[0].transition))
-    model.by_power = tuple(by_power)
+    model, *_, gamma = min(believed, key=lambda f: np.trace(f[0].transition))
+    model.by_power = by_power
     return model, gamma
 
 

@@ -26,10 +26,11 @@ UNMIXING_GAIN = 0.03
 #: out of one cloud of Gaussian scores make up less than two thirds, out of a flat one three
 #: quarters. Far above, noise is believed unless it makes the labels clearly less likely: rows at
 #: one place with labels of several classes are what wrong labels look like, and nothing else.
-SUPPORT_SEPARATIONS, SUPPORT_NATS = (2 / 3, 0.8, 0.9), (4.0, 0.0, -4.0)
-#: What it takes, in nats a class, by probabilities that predict fewer than half of the labels, once
-#: so many times as much is taken off as the likelihood loses with each row left out of T.
-CLASS_NATS, OPTIMISM = 2.0, 3.0
+SUPPORT_SEPARATIONS, SUPPORT_NATS = (2 / 3, 0.8, 0.9), (3.0, 0.0, -4.0)
+#: What it takes, in nats a class, by weak scores and by probabilities that predict fewer than half
+#: of the labels, once so many times as much is taken off as the likelihood loses with each row left
+#: out of T.
+CLASS_NATS, PROBA_CLASS_NATS, OPTIMISM = 1.0, 2.0, 3.0
 #: Noise has to make the labels likelier by the first share of what weak scores tell of them, or by
 #: the second for each label that is wrong. Clean labels of weak scores deviate from the model by
 #: less. Where fewer labels are wrong than the third share, no harm is done.
@@ -65,9 +66,10 @@ def fit_supported(
     Fewer than `SUPPORT_CLASS_ROWS` rows a class bear out nothing.
 
     What bears it out is the likelihood without M, which would lend T itself support. Of a
-    classifier's probabilities, any power may bear it out beside clean labels. Where they predict
-    fewer than half of the given labels, T could be but the classifier's confusion matrix: noise
-    then takes `CLASS_NATS` nats a class, and a T that fits single rows counts against it.
+    classifier's probabilities, any power may bear it out beside clean labels. Where they, or weak
+    scores, predict fewer than half of the given labels, T could be but their confusion matrix:
+    noise then takes `PROBA_CLASS_NATS` or `CLASS_NATS` nats a class, and a T that fits single rows
+    counts against it.
 
     Of any number of rows, noise is not believed that weak scores of up to `QUADRATIC_CLASSES`
     classes hardly bear out (see `MISFIT`), unless `SURE` rows of each class are trusted. Scores are
@@ -84,7 +86,9 @@ def fit_supported(
     temperature : float
         Factor of the scores in the simplest model.
     informative : bool
-        False takes that model at once: scores that do not predict the labels say nothing of noise.
+        False, where scores do not surely predict the labels, takes that model, unless they are
+        scores of few rows in which classes stand apart, predict labels better than chance, and tell
+        of them by `SUPPORT_NATS` once noise is taken out.
 
     Returns
     -------
@@ -99,25 +103,31 @@ def fit_supported(
         model, gamma = fit_rows(scores, given, trusted, **limits)
         return with_warning(*_weighed(model, gamma, scores, given, trusted, clean, limits))
     plain = _plain(scores, given, trusted, clean, temperature)
-    if not informative or n < SUPPORT_CLASS_ROWS * n_classes:
+    if n > SUPPORT_ROWS or n < SUPPORT_CLASS_ROWS * n_classes:
         return plain, plain.posterior(scores, given)
-    simpler = fit_rows(scores, given, trusted, transition=clean, **limits)
     host = to_numpy(scores).astype(np.float64)
-    apart, weak, unmixed = separation(host), False, False
-    needed = needed_support(apart)
+    apart = separation(host)
+    one_cloud = not log_proba and apart < SUPPORT_SEPARATIONS[0]
+    if not informative and (log_proba or one_cloud or _told(plain, given) <= 0):
+        return plain, plain.posterior(scores, given)
+    weak, unmixed = one_cloud and not _sure(given, trusted, n_classes), False
+    needed, optimism = needed_support(apart), 0.0
+    if (log_proba or weak) and np.mean(host.argmax(axis=1) == given) <= 0.5:
+        least = PROBA_CLASS_NATS if log_proba else CLASS_NATS
+        needed, optimism = max(needed, least * n_classes), OPTIMISM
+    simpler = fit_rows(scores, given, trusted, transition=clean, **limits)
+    rivals = simpler[0].by_power
+    if not log_proba and apart >= SUPPORT_SEPARATIONS[1]:
+        rivals = {None: plain.log_likelihood}
+    beside = {"rivals": rivals, "needed": needed, "optimism": optimism}
     if log_proba:
-        apart, optimism = 1.0, 0.0
-        if np.mean(host.argmax(axis=1) == given) <= 0.5:
-            needed, optimism = CLASS_NATS * n_classes, OPTIMISM
-        beside = {"rivals": simpler[0].by_power, "needed": needed, "optimism": optimism}
         found = fit_rows(scores, given, trusted, **beside, **limits)
     else:
-        found = fit_rows(scores, given, trusted, unmix=False, **limits)
-        rival = simpler[0] if apart < SUPPORT_SEPARATIONS[1] else plain
-        found[0].support = n * (found[0].log_likelihood - rival.log_likelihood)
-        weak = apart < SUPPORT_SEPARATIONS[0] and not _sure(given, trusted, n_classes)
+        found = fit_rows(scores, given, trusted, unmix=False, **beside, **limits)
         if weak and _hardly_likelier(found[0], _noise(found[1], given), simpler[0], given):
             found[0].support = -np.inf
+        if not informative and n * _told(found[0], given) < SUPPORT_NATS[0]:
+            return plain, plain.posterior(scores, given)
         other = fit_rows(scores, given, trusted, unmix=True, **limits)
         unmixed = other[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN
         if unmixed:
@@ -133,7 +143,7 @@ def fit_supported(
     if n * (found[0].log_likelihood - plain.log_likelihood) < least:
         found = plain, plain.posterior(scores, given)
     model, gamma = found
-    model.needed, model.separation = needed, apart
+    model.needed, model.separation = needed, 1.0 if log_proba else apart
     if weak:
         model.least_share = _least_share(model, gamma, given, trusted)
     return with_warning(model, gamma)

@@ -27,11 +27,11 @@ def overlapping(n, spread, seed, rate=0.0):
 
 def test_few_overlapping_rows_are_no_wrong_labels():
     harm = []
-    for seed in range(8):
+    for seed in range(24):
         scores, given, _ = overlapping(100, 1.0, seed)
         _, gamma = fit_supported(scores, given, temperature=1.0)
         harm.append(np.mean(gamma.argmax(axis=1) != given))
-    assert np.mean(harm) < 0.02 and max(harm) < 0.1
+    assert np.mean(harm) < 0.04 and np.mean(np.array(harm) > 0) < 0.2
 
 
 def test_noise_of_classes_that_stand_apart_is_believed():
@@ -50,7 +50,8 @@ def test_the_further_classes_stand_apart_the_less_support_noise_needs():
     needed = [needed_support(share) for share in np.linspace(0, 1, 101)]
     assert (np.diff(needed) <= 0).all()
     assert (needed[0], needed[-1]) == (SUPPORT_NATS[0], SUPPORT_NATS[-1])
-    assert needed_support(2 / np.pi) > 3 > 0 > needed_support(SUPPORT_SEPARATIONS[1] + 0.05)
+    assert needed_support(2 / np.pi) == SUPPORT_NATS[0]
+    assert needed_support(SUPPORT_SEPARATIONS[1] + 0.05) < 0
 
 
 def test_many_rows_are_believed_as_they_are(monkeypatch):
@@ -70,6 +71,37 @@ def ambiguous(factors=(0.4, 1.2), rate=0.0, n=6000):
     proba = softmax(rng.choice(factors, n)[:, None] * scores, axis=1)
     truth = (proba.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
     return scores, np.where(rng.random(n) < rate, (truth + 1) % 4, truth), truth
+
+
+def test_weak_scores_that_predict_few_labels_need_more(monkeypatch):
+    scores, given, _ = ambiguous(factors=(0.3, 1.6), n=4000)
+    assert separation(scores) < SUPPORT_SEPARATIONS[0]
+    assert np.mean(scores.argmax(axis=1) == given) < 0.5
+    monkeypatch.setattr(transition_support, "MISFIT", 0.0)
+    model, _ = fit_supported(scores, given, temperature=1.0)
+    assert model.support >= model.needed == 4 * transition_support.CLASS_NATS
+    # A T that fits single rows counts against noise.
+    monkeypatch.setattr(transition_support, "OPTIMISM", 0.0)
+    plainly, _ = fit_supported(scores, given, temperature=1.0)
+    assert plainly.support >= model.support
+    monkeypatch.setattr(transition_support, "CLASS_NATS", 0.3 * plainly.support)
+    model, gamma = fit_supported(scores, given, temperature=1.0)
+    np.testing.assert_array_equal(gamma.argmax(axis=1), given)
+    assert model.support == -np.inf
+
+
+def test_scores_that_tell_little_but_of_classes_that_stand_apart_bear_noise_out():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 400)
+    scores = 0.15 * (np.eye(2)[truth] + 0.3 * rng.standard_normal((400, 2)))
+    given = np.where(rng.random(400) < 0.4, 1 - truth, truth)
+    assert separation(scores) > SUPPORT_SEPARATIONS[0]
+    _, gamma = fit_supported(scores, given, temperature=1.0, informative=False)
+    assert np.mean(gamma.argmax(axis=1) == truth) > 0.9
+    random = rng.permutation(given)
+    model, gamma = fit_supported(scores, random, temperature=1.0, informative=False)
+    np.testing.assert_array_equal(gamma.argmax(axis=1), random)
+    assert model.support == -np.inf
 
 
 @pytest.mark.parametrize("n", [3000, 4900])
