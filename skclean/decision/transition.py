@@ -184,19 +184,18 @@ def _fit(
                 model.log_likelihood = left_out
             lost = optimism * (plainly - left_out)
             found.append((model, plainly, lost, fit.best.in_caller_order(fit.best.gamma)))
-    n = len(given)
-    by_power = {
-        power: max(plainly for model, plainly, *_ in found if model.power == power)
-        for power in (POWERS if log_proba else (None,))
-    }
+    n, powers = len(given), POWERS if log_proba else (None,)
+    by_power = [
+        max(plainly for model, plainly, *_ in found if model.power == power) for power in powers
+    ]
     if rivals is not None:
         for model, plainly, lost, _ in found:
-            model.support = n * (plainly - lost - rivals[model.power])
+            model.support = n * (plainly - lost - rivals[powers.index(model.power)])
     believed = [f for f in found if f[0].support >= needed] or found
     least = max(model.log_likelihood for model, *_ in believed) - alike_nats(n) / n
     believed = [f for f in believed if f[0].log_likelihood >= least]
     model, *_, gamma = min(believed, key=lambda f: np.trace(f[0].transition))
-    model.by_power = by_power
+    model.by_power = tuple(by_power)
     return model, gamma
 
 

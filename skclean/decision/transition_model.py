@@ -58,8 +58,8 @@ class TransitionModel:
     power : float or None
         None takes the scores as they are. Else they are logarithms of probabilities p, and
         (p^power - 1) / power (Box and Cox; log p at 0) takes their place.
-    by_power : dict of {float or None: float}
-        The greatest log-likelihood with each power that was tried.
+    by_power : tuple of float
+        The greatest log-likelihood with each of `POWERS`, or with the scores as they are.
     """
 
     transition: np.ndarray
@@ -80,7 +80,7 @@ class TransitionModel:
     separation: float = 1.0
     least_share: float = 1.0
     power: float | None = None
-    by_power: dict[float | None, float] = field(default_factory=dict)
+    by_power: tuple[float, ...] = ()
 
     def class_proba(self, scores: Any) -> Any:
         """q, the probability of each true class from the scores alone.

@@ -118,7 +118,7 @@ def fit_supported(
     simpler = fit_rows(scores, given, trusted, transition=clean, **limits)
     rivals = simpler[0].by_power
     if not log_proba and apart >= SUPPORT_SEPARATIONS[1]:
-        rivals = {None: plain.log_likelihood}
+        rivals = (plain.log_likelihood,)
     beside = {"rivals": rivals, "needed": needed, "optimism": optimism}
     if log_proba:
         found = fit_rows(scores, given, trusted, **beside, **limits)

@@ -27,7 +27,7 @@ _MAX_ROWS, _CLASS_ROWS = 5000, 50
 #: `TransitionCleaner` asks for, where the classes make up these shares of the variance of the
 #: scores, and in between by a line; by the less, the more rows there are, down to none at the
 #: number up to which it asks for any, or at so many a class where scores are more than one cloud.
-_SURE_SEPARATIONS, _SURE_NATS, _SURE_CLASS_ROWS = (0.85, 0.9), (6.0, 0.0), 300
+_SURE_SEPARATIONS, _SURE_NATS, _SURE_CLASS_ROWS = (0.85, 0.9), (7.0, 0.0), 300
 #: Where the classes make up less than that share, noise in fewer rows a class than that has to make
 #: the labels likelier by so many nats: what depends on the row alone would pass for noise.
 _WEAK_SEPARATION, _WEAK_NATS = 0.5, 100.0
