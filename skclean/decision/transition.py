@@ -53,7 +53,7 @@ SUPPORT_ROWS = 5000
 ALIKE_NATS, ALIKE_ROW_NATS = 2.0, 0.002
 #: The model is fitted to about that many rows, and scores (rows times classes), at most; its starts
 #: are tried on so many rows.
-MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 18, 1 << 24, 1 << 16
+MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 17, 1 << 24, 1 << 16
 
 
 def fit_transition(
@@ -257,9 +257,11 @@ def rows_of_fit(given: np.ndarray, trusted: np.ndarray | None, n_rows: int) -> n
     if len(given) <= n_rows:
         return np.arange(len(given))
     sure = np.zeros(len(given), bool) if trusted is None else trusted
-    order = np.argsort(given, kind="stable")
+    order = np.argsort(given.astype(np.min_scalar_type(-1 - int(given.max()))), kind="stable")
     order = order[~sure[order]]
     size = min(max(n_rows - sure.sum(), n_rows // 2), len(order))
-    places = np.linspace(0, len(order) - 1, size).astype(np.int64)
-    first = np.unique(given[order], return_index=True)[1]
-    return np.union1d(order[np.union1d(places, first)], np.flatnonzero(sure))
+    first = np.diff(given[order], prepend=-2) > 0
+    taken = sure.copy()
+    taken[order[first]] = True
+    taken[order[np.linspace(0, len(order) - 1, size).astype(np.int64)]] = True
+    return np.flatnonzero(taken)

@@ -100,8 +100,8 @@ def fit_supported(
     rate, eye = 1 / (n + 2), np.eye(n_classes)
     clean = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
     if n > SUPPORT_ROWS and informative:
-        model, gamma = fit_rows(scores, given, trusted, **limits)
-        return with_warning(*_weighed(model, gamma, scores, given, trusted, clean, limits))
+        found = _weighed(scores, given, trusted, clean, limits)
+        return with_warning(found[0], all_posteriors(*found, scores, given))
     plain = _plain(scores, given, trusted, clean, temperature)
     if n > SUPPORT_ROWS or n < SUPPORT_CLASS_ROWS * n_classes:
         return plain, plain.posterior(scores, given)
@@ -120,10 +120,9 @@ def fit_supported(
     if not log_proba and apart >= SUPPORT_SEPARATIONS[1]:
         rivals = (plain.log_likelihood,)
     beside = {"rivals": rivals, "needed": needed, "optimism": optimism}
-    if log_proba:
-        found = fit_rows(scores, given, trusted, **beside, **limits)
-    else:
-        found = fit_rows(scores, given, trusted, unmix=False, **beside, **limits)
+    unmix = None if log_proba else False
+    found = fit_rows(scores, given, trusted, unmix=unmix, **beside, **limits)
+    if not log_proba:
         if weak and _hardly_likelier(found[0], _noise(found[1], given), simpler[0], given):
             found[0].support = -np.inf
         if not informative and n * _told(found[0], given) < SUPPORT_NATS[0]:
@@ -142,15 +141,16 @@ def fit_supported(
     least = -alike_nats(n) if log_proba and found is not simpler else needed
     if n * (found[0].log_likelihood - plain.log_likelihood) < least:
         found = plain, plain.posterior(scores, given)
-    model, gamma = found
+    model, *_, gamma = found
     model.needed, model.separation = needed, 1.0 if log_proba else apart
     if weak:
         model.least_share = _least_share(model, gamma, given, trusted)
     return with_warning(model, gamma)
 
 
-def _weighed(model, gamma, scores, given, trusted, clean, limits):
+def _weighed(scores, given, trusted, clean, limits):
     """The fit to many rows, or that of clean labels if noise hardly makes these likelier."""
+    found = model, fitted, gamma = fit_some(scores, given, trusted, **limits)
     rows = rows_of_fit(given, None, SUPPORT_ROWS)
     few = to_numpy(few_rows(scores, rows)).astype(np.float64)
     if limits["log_proba"]:
@@ -158,16 +158,17 @@ def _weighed(model, gamma, scores, given, trusted, clean, limits):
     else:
         weak = separation(few) < SUPPORT_SEPARATIONS[0]
     if not weak or _sure(given, trusted, few.shape[1]):
-        return model, gamma
-    noise = _noise(gamma, given)
+        return found
+    noise = _noise(gamma, given[fitted])
     if noise >= LITTLE_NOISE:
-        simpler, *some = fit_some(scores, given, trusted, transition=clean, **limits)
-        if _hardly_likelier(model, noise, simpler, given):
-            simpler.support = -np.inf
-            return simpler, all_posteriors(simpler, *some, scores, given)
-        model, gamma = _less_noise((model, gamma), scores, given, trusted, clean, limits)
-    model.least_share = _least_share(model, gamma, given, trusted)
-    return model, gamma
+        simpler = fit_some(scores, given, trusted, transition=clean, **limits)
+        if _hardly_likelier(model, noise, simpler[0], given):
+            simpler[0].support = -np.inf
+            return simpler
+        found = model, fitted, gamma = _less_noise(found, scores, given, trusted, clean, limits)
+    sure = None if trusted is None else trusted[fitted]
+    model.least_share = _least_share(model, gamma, given[fitted], sure)
+    return found
 
 
 def _less_noise(found, scores, given, trusted, clean, limits):
@@ -177,12 +178,12 @@ def _less_noise(found, scores, given, trusted, clean, limits):
     hardly tell noise from overlap, it grows beyond what is likeliest with each row left out. Of
     probabilities, the likelihood counts each row left out of T, too, and that of a held T does not.
     """
-    model, _ = best = found
+    model, *_ = best = found
     if limits["log_proba"]:
         return found
     for share in SHARES:
         transition = share * model.transition + (1 - share) * clean
-        less = fit_rows(scores, given, trusted, transition=transition, near=best[0], **limits)
+        less = fit_some(scores, given, trusted, transition=transition, near=best[0], **limits)
         if less[0].log_likelihood <= best[0].log_likelihood:
             break
         best = less
