@@ -209,6 +209,11 @@ LAYOUTS = {
         partial(_by_method, value="labels", title="Accuracy of the purified labels"),
         partial(_by_method, value="seconds", title="Seconds"),
     ],
+    "peers_small": [
+        partial(long, keys=["method"]),
+        partial(_by_method, value="f1", title="F1 of the flagged labels"),
+        partial(_by_method, value="labels", title="Accuracy of the labels afterwards"),
+    ],
     "peers": [
         partial(_by_method, value="f1", title="F1 of the flagged labels"),
         partial(_by_method, value="labels", title="Accuracy of the labels afterwards"),

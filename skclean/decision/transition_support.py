@@ -100,8 +100,8 @@ def fit_supported(
     rate, eye = 1 / (n + 2), np.eye(n_classes)
     clean = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
     if n > SUPPORT_ROWS and informative:
-        found = _weighed(scores, given, trusted, clean, limits)
-        return with_warning(found[0], all_posteriors(*found, scores, given))
+        model, rows, gamma = _weighed(scores, given, trusted, clean, limits)
+        return with_warning(model, all_posteriors(model, rows, gamma, scores, given))
     plain = _plain(scores, given, trusted, clean, temperature)
     if n > SUPPORT_ROWS or n < SUPPORT_CLASS_ROWS * n_classes:
         return plain, plain.posterior(scores, given)

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import _peers
+from benchmarks import _peers, _small
 from benchmarks.suites.problems import gaussian_classes
 
 
@@ -24,10 +24,23 @@ def test_peers_find_wrong_labels(name):
 def test_run_writes_a_record_for_each_method(results):
     from benchmarks import bench_peers
 
-    bench_peers.main(["--rows", "300", "--seeds", "1", "--methods", "Gaussian", "Transition"])
+    only = ["--sets", "iris", "wine", "--only", "sym 20", "asym"]
+    bench_peers.main([*only, "--seeds", "1", "--methods", "Gaussian", "Transition"])
     records = json.loads((results / "peers.json").read_text())["records"]
     assert {r["method"] for r in records} == {"TransitionCleaner", "GaussianMixture"}
-    assert all(0 <= r["f1"] <= 1 for r in records)
+    assert {(r["set"], r["setting"]) for r in records} == {
+        (name, noise) for name in ("iris", "wine") for noise in ("sym 20 %", "asym 40 %")
+    }
+    assert all(0 <= r["f1"] <= 1 and 0.6 < r["given"] < 0.9 for r in records)
+
+
+@pytest.mark.parametrize("name", list(_small.SETS))
+def test_small_sets_are_those_of_their_seed(name):
+    X, y = _small.load(name, 0)
+    again, other = _small.load(name, 0), _small.load(name, 1)
+    assert len(X) == len(y) <= 2500 and np.isfinite(X).all()
+    assert np.array_equal(X, again[0]) and not np.array_equal(X, other[0])
+    assert np.array_equal(np.unique(y), np.arange(y.max() + 1)) and y.max() > 0
 
 
 def test_ieg_loop_learns_from_trusted_rows():
