@@ -7,6 +7,7 @@ from scipy.optimize import brentq
 
 from skclean._array import to_numpy
 from skclean._blocks import few_rows, own_column, sum_blocks
+from skclean.decision.gaussian_scores import fit_gaussian_scores
 from skclean.decision.transition import (
     SUPPORT_ROWS,
     alike_nats,
@@ -39,6 +40,14 @@ MISFIT, MISFIT_NOISE, LITTLE_NOISE = 0.007, 0.1, 0.02
 SHARES = (0.75, 0.5, 0.25)
 #: No smaller share is considered: a class twice as likely as the given label always counts.
 LEAST_SHARE = 0.5
+#: Classes that follow on one another, as grades do: `clearness` is less than the `separation` by
+#: more than the first, as each row is between two, however far the first lies from the last. Where
+#: no more than the second share of the labels is predicted, noise takes so many nats a class.
+IN_A_ROW, ROW_PREDICTED, ROW_NATS = 0.25, 0.55, 8.0
+#: Of scores of such `separation` and `clearness`, a model takes noise for overlap of classes that
+#: expects to be right in fewer rows than the clearness says, by the third. Gaussian scores take its
+#: place if they expect to be right in as many as the fourth.
+APART_SEPARATION, CLEAR, CONTRADICTION, SURE_OF_ROWS = 0.6, 0.68, 0.05, 0.9
 #: So many trusted rows of each class bear noise out by themselves.
 SURE = 3
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
@@ -106,14 +115,16 @@ def fit_supported(
     if n > SUPPORT_ROWS or n < SUPPORT_CLASS_ROWS * n_classes:
         return plain, plain.posterior(scores, given)
     host = to_numpy(scores).astype(np.float64)
-    apart = separation(host)
+    predicted = np.mean(host.argmax(axis=1) == given)
+    apart, in_a_row = _separation(host, predicted)
     one_cloud = not log_proba and apart < SUPPORT_SEPARATIONS[0]
     if not informative and (log_proba or one_cloud or _told(plain, given) <= 0):
         return plain, plain.posterior(scores, given)
     weak, unmixed = one_cloud and not _sure(given, trusted, n_classes), False
     needed, optimism = needed_support(apart), 0.0
-    if (log_proba or weak) and np.mean(host.argmax(axis=1) == given) <= 0.5:
-        least = PROBA_CLASS_NATS if log_proba else CLASS_NATS
+    in_a_row = in_a_row and weak
+    if in_a_row or ((log_proba or weak) and predicted <= 0.5):
+        least = ROW_NATS if in_a_row else PROBA_CLASS_NATS if log_proba else CLASS_NATS
         needed, optimism = max(needed, least * n_classes), OPTIMISM
     simpler = fit_rows(scores, given, trusted, transition=clean, **limits)
     rivals = simpler[0].by_power
@@ -142,6 +153,9 @@ def fit_supported(
     if n * (found[0].log_likelihood - plain.log_likelihood) < least:
         found = plain, plain.posterior(scores, given)
     model, *_, gamma = found
+    apart_model = None if log_proba else _of_gaussian_scores(model, scores, host, given, trusted)
+    if apart_model is not None:
+        model, gamma, weak = apart_model, apart_model.posterior(scores, given), False
     model.needed, model.separation = needed, 1.0 if log_proba else apart
     if weak:
         model.least_share = _least_share(model, gamma, given, trusted)
@@ -152,23 +166,46 @@ def _weighed(scores, given, trusted, clean, limits):
     """The fit to many rows, or that of clean labels if noise hardly makes these likelier."""
     found = model, fitted, gamma = fit_some(scores, given, trusted, **limits)
     rows = rows_of_fit(given, None, SUPPORT_ROWS)
-    few = to_numpy(few_rows(scores, rows)).astype(np.float64)
+    some = few_rows(scores, rows)
+    few, sure = to_numpy(some).astype(np.float64), None if trusted is None else trusted[rows]
+    predicted, needed = np.mean(few.argmax(axis=1) == given[rows]), -np.inf
     if limits["log_proba"]:
-        weak = np.mean(few.argmax(axis=1) == given[rows]) <= 0.5
+        weak = predicted <= 0.5
     else:
-        weak = separation(few) < SUPPORT_SEPARATIONS[0]
+        separated, in_a_row = _separation(few, predicted)
+        weak = separated < SUPPORT_SEPARATIONS[0]
+        needed = ROW_NATS * few.shape[1] if in_a_row else needed
+        apart = _of_gaussian_scores(model, some, few, given[rows], sure)
+        if apart is not None:
+            return apart, rows, apart.posterior(some, given[rows])
     if not weak or _sure(given, trusted, few.shape[1]):
         return found
     noise = _noise(gamma, given[fitted])
     if noise >= LITTLE_NOISE:
         simpler = fit_some(scores, given, trusted, transition=clean, **limits)
-        if _hardly_likelier(model, noise, simpler[0], given):
+        gain = len(fitted) * (model.log_likelihood - simpler[0].log_likelihood)
+        if gain < needed or _hardly_likelier(model, noise, simpler[0], given):
             simpler[0].support = -np.inf
             return simpler
         found = model, fitted, gamma = _less_noise(found, scores, given, trusted, clean, limits)
     sure = None if trusted is None else trusted[fitted]
     model.least_share = _least_share(model, gamma, given[fitted], sure)
     return found
+
+
+def _of_gaussian_scores(model, scores, host, given, trusted):
+    """The model of classes that stand apart, if scores contradict the overlap in a model; or None.
+
+    Noise that depends on the row, not only on its class, is likelier as overlap of classes: q can
+    follow it from place to place, and T cannot.
+    """
+    clear = clearness(host)
+    expected = float(to_numpy(model.class_proba(scores)).max(axis=1).mean())
+    if separation(host) < APART_SEPARATION or clear < max(CLEAR, expected + CONTRADICTION):
+        return None
+    apart = fit_gaussian_scores(host, given, trusted)
+    expected = float(to_numpy(apart.class_proba(scores)).max(axis=1).mean())
+    return apart if expected >= SURE_OF_ROWS else None
 
 
 def _less_noise(found, scores, given, trusted, clean, limits):
@@ -245,6 +282,25 @@ def separation(scores: np.ndarray) -> float:
         group = scores[best == k]
         between += len(group) * float(np.sum((group.mean(axis=0) - centre) ** 2))
     return between / max(float(np.sum((scores - centre) ** 2)), TINY)
+
+
+def _separation(scores, predicted):
+    """`separation`, or `clearness` of classes in a row, and whether they are such."""
+    apart, clear = separation(scores), clearness(scores)
+    in_a_row = predicted <= ROW_PREDICTED and apart - clear > IN_A_ROW
+    return (clear if in_a_row else apart), in_a_row
+
+
+def clearness(scores: np.ndarray) -> float:
+    """E[m]^2 / E[m^2] of the differences m between the two greatest scores of each row (n, C).
+
+    Of two classes it is their `separation`. Calibrated scores of right labels predict at least that
+    share of them, or two thirds: both are 3/4 where rows are evenly spread between two classes. It
+    is greater where rows lie at places that are nobody's corner, as wrong labels make them.
+    """
+    best = np.partition(scores, -2, axis=1)
+    margin = best[:, -1] - best[:, -2]
+    return float(margin.mean() ** 2 / max(float(np.mean(margin**2)), TINY))
 
 
 def _plain(scores, given, trusted, transition, temperature):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
+from skclean import TransitionCleaner
 from skclean.decision import transition, transition_support
 from skclean.decision.transition import fit_transition
 from skclean.decision.transition_support import (
@@ -294,3 +295,13 @@ def test_trusted_rows_of_some_classes_say_nothing_of_the_least_share(n):
     trusted = (given == truth) & (given != 3) & (np.arange(n) % 3 == 0)
     beside = fit_supported(scores, given, trusted, temperature=1.0)[0].least_share
     assert beside == pytest.approx(alone, abs=0.05)
+
+
+@pytest.mark.parametrize("n, n_grades", [(1000, 5), (3000, 10), (8000, 10)])
+def test_right_labels_of_classes_in_a_row_are_left(n, n_grades):
+    rng = np.random.default_rng(0)
+    level = rng.uniform(0, n_grades, n)
+    grade = np.clip((level + rng.normal(size=n)).astype(int), 0, n_grades - 1)
+    X = np.column_stack([level, rng.normal(size=(n, 2))])
+    cleaner = TransitionCleaner().fit(X, grade)
+    assert np.mean(cleaner.transduction_ == grade) > 0.97
