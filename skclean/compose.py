@@ -127,14 +127,16 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         if not isinstance(X, LabelledSamples):
             if not self._of_names:
                 return self.transformer_.transform(X)
-            if not hasattr(X, "iloc"):
+            if not _is_frame(X):
                 names = self.feature_names_in_
                 return self.transformer_.transform(named_columns(X, self.transformer_, names, self))
             # The transformer has seen no names; the next step has, and is to see them again.
             found = self.transform(LabelledSamples(X))
             if found.feature_names is None:
                 return found.features
-            return type(X)(found.features, columns=found.feature_names, index=found.index)
+            if hasattr(X, "iloc"):
+                return type(X)(found.features, columns=found.feature_names, index=found.index)
+            return type(X)(found.features, schema=found.feature_names.tolist())
         check_names(self, X.feature_names, reset=False)
         names = getattr(self, "feature_names_in_", None)
         features = self.transformer_.transform(
@@ -199,6 +201,11 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         tags.target_tags = inner.target_tags
         tags.transformer_tags = inner.transformer_tags
         return tags
+
+
+def _is_frame(X):
+    """Whether X is a DataFrame of pandas or polars; `columns` of arrow's tables are no names."""
+    return hasattr(X, "iloc") or any(isinstance(c, str) for c in getattr(X, "columns", ()))
 
 
 def _inner_has(method):

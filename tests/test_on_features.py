@@ -143,6 +143,23 @@ def test_frames_behind_a_fit_on_a_container_of_one():
         model.predict(frame[list("dcba")])
 
 
+def test_frames_without_an_index_behind_a_fit_on_a_container():
+    class Frame:  # As those of polars are.
+        def __init__(self, data, schema):
+            self.data, self.columns = np.asarray(data), schema
+
+        def __array__(self, dtype=None, copy=None):
+            return np.array(self.data, dtype=dtype)
+
+    container = LabelledSamples(Frame(X, list("abcd")), GIVEN)
+    wrapped = OnFeatures(StandardScaler()).fit(container)
+    found = wrapped.transform(Frame(X, list("abcd")))
+    assert isinstance(found, Frame) and found.columns == list("abcd")
+    np.testing.assert_array_equal(found.data, wrapped.transform(container).features)
+    with pytest.raises(ValueError, match=r"OnFeatures: expected the features \[a, b, c, d\], got"):
+        wrapped.transform(Frame(X[:, ::-1], list("dcba")))
+
+
 def test_rows_of_what_is_no_plain_frame():
     pd = pytest.importorskip("pandas")
 
