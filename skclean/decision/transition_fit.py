@@ -23,6 +23,8 @@ TINY = 1e-30
 #: Values of a part of the rows that is worked on at a time: larger arrays come from the system
 #: anew, page by page, and take longer than the work on them.
 _PART = 1 << 18
+#: Where the logarithm of tau ends: probabilities are 0 and 1 long before, and float32 holds it yet.
+_MOST_LOG_TAU = 30.0
 #: Scores that T starts from, at most.
 _WARM_UP_SCORES = 1 << 21
 
@@ -172,7 +174,9 @@ class TransitionFit:
             transition = self.model.transition
 
             def loss(theta, transition=transition):
-                tau, bias = float(np.exp(theta[-1])), cast_like(theta[:-1, None], part.s)
+                # The first steps of a search may go far out, where exp would overflow.
+                tau = float(np.exp(min(theta[-1], _MOST_LOG_TAU)))
+                bias = cast_like(theta[:-1, None], part.s)
 
                 def sums(rows):
                     proba = softmax(tau * part.s[:, rows] + bias)
@@ -187,7 +191,7 @@ class TransitionFit:
 
             found = minimize(loss, theta, jac=True, method="L-BFGS-B", options={"maxiter": 4})
             theta = found.x
-            tau = float(np.exp(theta[-1]))
+            tau = float(np.exp(min(theta[-1], _MOST_LOG_TAU)))
             part.gamma = softmax(tau * part.s + cast_like(theta[:-1, None], part.s))
             if not keep:
                 part.update_transition(part.gamma)

@@ -447,3 +447,16 @@ def test_new_rows_far_out_have_a_posterior(xp, far):
     found = to_numpy(model.posterior(xp.asarray(rows), given[:3]))
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(found[:2], model.posterior(scores[:2], given[:2]), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("seed", "n", "spread"), [(1, 200, 0.3), (31, 60, 0.02), (86, 500, 0.3)])
+def test_searches_that_go_far_out_do_not_overflow(seed, n, spread):
+    rng = np.random.default_rng(seed)
+    truth = (np.arange(n) < n / 50).astype(int)
+    given = np.where(rng.random(n) < 0.1, 1 - truth, truth)
+    scores = np.eye(2)[truth] + spread * rng.standard_normal((n, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model, posterior = fit_transition(scores, given)
+    assert np.isfinite(posterior).all() and np.isfinite(model.log_likelihood)
