@@ -1,43 +1,37 @@
 """What the benchmarks of purifiers run: chains of the library's estimators, by name."""
 
-from importlib import import_module
+from sklearn.base import clone
+
+from skclean import (
+    AutoPurifier,
+    CredibilityRelabeler,
+    GMMCleaner,
+    LeastSquaresMetaPurifier,
+    MetaReweighter,
+    OpenSetFilter,
+    PrototypeCleaner,
+    RankingCleaner,
+    TransitionCleaner,
+)
 
 CHAINS = {
-    "TransitionCleaner": [("skclean.TransitionCleaner", {})],
-    "GMMCleaner + CredibilityRelabeler": [
-        ("skclean.GMMCleaner", {}),
-        ("skclean.CredibilityRelabeler", {}),
-    ],
-    "LeastSquaresMetaPurifier": [("skclean.LeastSquaresMetaPurifier", {})],
-    "LeastSquaresMetaPurifier(solver='paper')": [
-        ("skclean.LeastSquaresMetaPurifier", {"solver": "paper"})
-    ],
-    "PrototypeCleaner": [("skclean.PrototypeCleaner", {})],
-    "PrototypeCleaner + CredibilityRelabeler": [
-        ("skclean.PrototypeCleaner", {}),
-        ("skclean.CredibilityRelabeler", {}),
-    ],
-    "RankingCleaner": [("skclean.RankingCleaner", {})],
-    "RankingCleaner + CredibilityRelabeler": [
-        ("skclean.RankingCleaner", {}),
-        ("skclean.CredibilityRelabeler", {}),
-    ],
-    "MetaReweighter": [("skclean.MetaReweighter", {})],
-    "OpenSetFilter": [("skclean.OpenSetFilter", {})],
-    "AutoPurifier": [("skclean.AutoPurifier", {})],
+    "TransitionCleaner": [TransitionCleaner()],
+    "GMMCleaner + CredibilityRelabeler": [GMMCleaner(), CredibilityRelabeler()],
+    "LeastSquaresMetaPurifier": [LeastSquaresMetaPurifier()],
+    "LeastSquaresMetaPurifier(solver='paper')": [LeastSquaresMetaPurifier("paper")],
+    "PrototypeCleaner": [PrototypeCleaner()],
+    "PrototypeCleaner + CredibilityRelabeler": [PrototypeCleaner(), CredibilityRelabeler()],
+    "RankingCleaner": [RankingCleaner()],
+    "RankingCleaner + CredibilityRelabeler": [RankingCleaner(), CredibilityRelabeler()],
+    "MetaReweighter": [MetaReweighter()],
+    "OpenSetFilter": [OpenSetFilter()],
+    "AutoPurifier": [AutoPurifier()],
 }
 
 
 def chain(name):
-    """The unfitted estimators of a chain, None where the library has not all of them."""
-    steps = []
-    for path, parameters in CHAINS[name]:
-        module, _, kind = path.rpartition(".")
-        kind = getattr(import_module(module), kind, None)
-        if kind is None:
-            return None
-        steps.append(kind(**parameters))
-    return steps
+    """The unfitted estimators of a chain."""
+    return [clone(step) for step in CHAINS[name]]
 
 
 def purify(steps, samples):

@@ -42,13 +42,10 @@ COLUMNS = ("labels", "coverage", "covered", "auc", "test", "seconds", "peak MB")
 
 
 def by_chain(name, X, given, trusted, n_classes):
-    """A chain of the library's estimators; None where it is not there."""
-    steps = chain(name)
-    if steps is None:
-        return None
+    """A chain of the library's estimators."""
     classes = np.arange(n_classes)
     samples = LabelledSamples(X, given, classes=classes, trusted=trusted, missing_label=None)
-    samples = purify(steps, samples)
+    samples = purify(chain(name), samples)
     return Found(samples.label_codes, samples.known, samples.clean_proba)
 
 
