@@ -22,8 +22,10 @@ from skclean.neural._settings import OBJECTIVES
 from skclean.neural.checks import check_parts, check_settings, layer_widths, takes_given
 from skclean.neural.classifier import Classifier, feature_classifier, image_classifier
 from skclean.neural.further import begin, check_made, check_memory, frozen
+from skclean.neural.graph import GraphRegularizer
 from skclean.neural.learners import Learners, outputs
 from skclean.neural.loop import train
+from skclean.neural.objectives.supervised import Supervised
 from skclean.neural.rows import (
     DeviceFeatures,
     check_size,
@@ -135,10 +137,8 @@ def fit_networks(
         cleaners = [clone(estimator.cleaner) for _ in networks]
         cleaners = cleaners if before is None else before.cleaners or cleaners
     if graph is True:
-        from skclean.neural.graph import GraphRegularizer
-
         graph = GraphRegularizer()
-    rate = estimator.learning_rate
+    rate, penalty = estimator.learning_rate, estimator.confidence_penalty
     learners = Learners(
         networks,
         objective,
@@ -184,7 +184,7 @@ def fit_networks(
         graph=graph or None,
         cleaners=cleaners,
         threshold=estimator.threshold,
-        warmup=None if cleaners is None else _warmup(estimator.confidence_penalty),
+        warmup=None if cleaners is None else Supervised(confidence_penalty=penalty),
         warmup_epochs=0 if cleaners is None else estimator.warmup_epochs,
         patience=estimator.n_iter_no_change if learners.best else None,
         seed=seed,
@@ -348,12 +348,6 @@ def _backbone_of(featurizer):
             "wrap it in sklearn.frozen.FrozenEstimator where this estimator is cloned."
         )
     return backbone
-
-
-def _warmup(confidence_penalty):
-    from skclean.neural.objectives.supervised import Supervised
-
-    return Supervised(confidence_penalty=confidence_penalty)
 
 
 def _tell(estimator, epoch, record):
