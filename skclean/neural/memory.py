@@ -17,7 +17,6 @@ class RowMemory(nn.Module):
     Parameters
     ----------
     n_rows : int
-    device : torch.device or None, default=None
 
     Attributes
     ----------
@@ -27,10 +26,9 @@ class RowMemory(nn.Module):
 
     drawn: Tensor
 
-    def __init__(self, n_rows: int, device: Any = None):
+    def __init__(self, n_rows: int):
         super().__init__()
-        drawn = torch.zeros(n_rows, dtype=torch.bool, device=device)
-        self.register_buffer("drawn", drawn, persistent=False)
+        self.register_buffer("drawn", torch.zeros(n_rows, dtype=torch.bool), persistent=False)
 
     @torch.no_grad()
     def share(self, fabric: Any) -> None:

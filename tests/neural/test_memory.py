@@ -41,7 +41,7 @@ def mean_of_those_who_drew(memories, before):
 
 
 def start(kind):
-    return Ensemble(10, 3, torch.device("cpu")) if kind == "ensemble" else RunningPredictions(10, 3)
+    return Ensemble(10, 3) if kind == "ensemble" else RunningPredictions(10, 3)
 
 
 def step(memory, rows, epoch, seed):

@@ -24,7 +24,6 @@ class Ensemble(RowMemory):
     Parameters
     ----------
     n_rows, n_classes : int
-    device : torch.device
 
     Attributes
     ----------
@@ -43,13 +42,12 @@ class Ensemble(RowMemory):
     latest: Tensor
     epoch: Tensor
 
-    def __init__(self, n_rows: int, n_classes: int, device: torch.device):
-        super().__init__(n_rows, device)
-        shape = n_rows, n_classes
-        self.register_buffer("average", torch.zeros(shape, device=device))
-        self.register_buffer("count", torch.zeros(n_rows, device=device))
-        self.register_buffer("latest", torch.zeros(shape, device=device))
-        self.register_buffer("epoch", torch.full((n_rows,), -1, device=device))
+    def __init__(self, n_rows: int, n_classes: int):
+        super().__init__(n_rows)
+        self.register_buffer("average", torch.zeros(n_rows, n_classes))
+        self.register_buffer("count", torch.zeros(n_rows))
+        self.register_buffer("latest", torch.zeros(n_rows, n_classes))
+        self.register_buffer("epoch", torch.full((n_rows,), -1))
 
     @torch.no_grad()
     def targets(self, rows: Tensor, epoch: int, decay: float) -> tuple[Tensor, Tensor]:
@@ -143,7 +141,7 @@ class TemporalEnsembling(BaseEstimator):
             If parameters are not as described.
         """
         self._validate_params()
-        return Ensemble(n_rows, n_classes, device)
+        return Ensemble(n_rows, n_classes).to(device)
 
     def terms(self, network: Any, batch: Batch, memory: Any) -> dict[str, Tensor]:
         """Terms "labelled" and "consistency"; rows met for the first time are not in the latter.

@@ -41,7 +41,7 @@ class Algorithm2:
 
 @pytest.mark.parametrize("decay", [0.0, 0.6, 0.9])
 def test_targets_by_loops(decay):
-    memory, twin = Ensemble(8, 3, torch.device("cpu")), Algorithm2(decay)
+    memory, twin = Ensemble(8, 3), Algorithm2(decay)
     generator = torch.Generator().manual_seed(0)
     for epoch in range(6):
         for step in range(2):
@@ -60,7 +60,7 @@ def test_targets_by_loops(decay):
 
 
 def test_targets_are_distributions():
-    memory = Ensemble(4, 3, torch.device("cpu"))
+    memory = Ensemble(4, 3)
     rows = torch.arange(4)
     for epoch in range(5):
         targets, known = memory.targets(rows, epoch, 0.6)
@@ -70,7 +70,7 @@ def test_targets_are_distributions():
 
 
 def test_targets_come_from_earlier_epochs():
-    memory, rows = Ensemble(3, 2, torch.device("cpu")), torch.tensor([1])
+    memory, rows = Ensemble(3, 2), torch.tensor([1])
     memory.record(rows, torch.tensor([[0.9, 0.1]]), 0)
     assert not memory.targets(rows, 0, 0.6)[1].any()
     torch.testing.assert_close(memory.targets(rows, 1, 0.6)[0], torch.tensor([[0.9, 0.1]]))
@@ -83,7 +83,7 @@ def test_targets_come_from_earlier_epochs():
 
 
 def test_of_rows_that_repeat_the_first_counts():
-    memory = Ensemble(3, 2, torch.device("cpu"))
+    memory = Ensemble(3, 2)
     rows, proba = torch.tensor([2, 0, 2, 2]), random_proba(4, 2)
     memory.record(rows, proba, 0)
     assert torch.equal(memory.latest, torch.stack([proba[1], torch.zeros(2), proba[0]]))
