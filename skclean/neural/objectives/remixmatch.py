@@ -8,7 +8,6 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from skclean._validation import Interval
-from skclean.embeddings.nt_xent import full_precision
 from skclean.neural.batch import Batch
 from skclean.neural.classifier import MLP
 from skclean.neural.losses import cross_entropy, weighted_mean
@@ -163,14 +162,13 @@ class ReMixMatch(BaseEstimator):
                 turned, turns = rotate(strong[:m], batch.generator)
                 with frozen_statistics(network):
                     told = memory.rotation(network.features(turned))
-                losses = cross_entropy(full_precision(told), turns)
+                losses = cross_entropy(told, turns)
                 found["rotation"] = self.lambda_rotation * weighted_mean(losses, unlabelled.weight)
             x = torch.cat([x, strong, weak])
             target = torch.cat([target, guessed.repeat(K + 1, 1)])
             weight = torch.cat([weight, unlabelled.weight.repeat(K + 1)])
         x, target, weight = mixup(x, target, weight, self.alpha, batch.generator)
-        logits = full_precision(forward_in_groups(network, x, self.n_bn_groups))
-        losses = cross_entropy(logits, target)
+        losses = cross_entropy(forward_in_groups(network, x, self.n_bn_groups), target)
         found["labelled"] = weighted_mean(losses[:b], weight[:b])
         if m:
             found["unlabelled"] = self.lambda_u * grown * weighted_mean(losses[b:], weight[b:])
