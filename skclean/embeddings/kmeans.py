@@ -161,7 +161,7 @@ class ConvKMeans(BaseEstimator):
         """
         self._validate_params()
         rng = check_random_state(random_state)
-        usable = np.flatnonzero(getattr(source, "readable", np.ones(source.n, dtype=bool)))
+        usable = np.flatnonzero(source.readable)
         if not len(usable):
             raise ValueError(
                 f"ConvKMeans: expected at least one readable image, got none of {source.n}; do "
@@ -254,10 +254,8 @@ class ConvKMeans(BaseEstimator):
             self.filters_ = kmeans.fit(patches @ self.whitening_).cluster_centers_
 
     def _pool(self, source, order, width):
-        pooled, done = None, 0
+        pooled, done = np.empty((len(order), width), dtype=_float_dtype(source)), 0
         for _, images in _read(source, order):
-            if pooled is None:
-                pooled = np.empty((len(order), width), dtype=_float_dtype(images))
             pooled[done : done + len(images)] = self._embed(images)
             done += len(images)
         return pooled

@@ -32,6 +32,7 @@ class Source(SimpleNamespace):
 
     def __init__(self, images):
         super().__init__(images=images, n=len(images), shape=images.shape[1:], dtype=images.dtype)
+        self.readable = np.ones(len(images), dtype=bool)
 
     def batches(self, order, batch_size):
         for start in range(0, len(order), batch_size):
