@@ -150,7 +150,6 @@ def _rows_by_id(table, id_column, path):
 def _read_decisions(path, max_bytes):
     if path.suffix.lower() != ".csv":
         raise ValueError(f"DECISIONS: expected a .csv file of the report, got {path}.")
-    pa = import_optional("pyarrow", "cli")
     try:
         table = read_table(path, max_bytes)
     except ValueError as error:
@@ -163,9 +162,6 @@ def _read_decisions(path, max_bytes):
             f"DECISIONS: expected the columns {short(HEADER)} in {path}, got no "
             f"{', '.join(missing)}; do export the decisions from the report again."
         )
-    strings = all(pa.types.is_string(table.schema.field(name).type) for name in HEADER)
-    if not strings:
-        raise ValueError(f"DECISIONS: expected text in {path}; do export the decisions again.")
     return list(zip(*(table.column(name).to_pylist() for name in HEADER), strict=True))
 
 
