@@ -115,8 +115,8 @@ def to_huggingface(
             f"{name}: expected a container of {len(dataset)} rows, as many as the dataset, got "
             f"{len(samples)}; do pass the samples of this dataset."
         )
-    columns, kinds = {}, {}
-    columns["label"], kinds["label"] = _label_column(dataset, samples, datasets)
+    columns: dict[str, Any] = {}
+    columns["label"], kind = _label_column(dataset, samples, datasets)
     if samples.status is not None:
         columns["status"] = samples.status.tolist()
     if samples.purified and samples.proba is not None:
@@ -139,9 +139,8 @@ def to_huggingface(
             "dataset.remove_columns, or pass another prefix."
         )
     added = datasets.Dataset.from_dict({prefix + c: v for c, v in columns.items()})
-    for column, kind in kinds.items():
-        if kind is not None:
-            added = added.cast_column(prefix + column, kind)
+    if kind is not None:
+        added = added.cast_column(f"{prefix}label", kind)
     return datasets.concatenate_datasets([dataset, added], axis=1)
 
 
