@@ -85,11 +85,6 @@ def find_part(estimator: Any, kind: Any, name: str, wanted: str) -> Any:
     return found[-1]
 
 
-def find_cleaner(estimator: Any, name: str) -> BaseCleaner:
-    """The last cleaner of an estimator: what it says of the labels holds."""
-    return find_part(estimator, BaseCleaner, name, "a cleaner")
-
-
 def purified_samples(estimator: Any, X: Any, name: str) -> LabelledSamples:
     """Rows as the last cleaner of an estimator has purified them.
 
@@ -102,7 +97,8 @@ def purified_samples(estimator: Any, X: Any, name: str) -> LabelledSamples:
     name : str
         Who speaks in errors.
     """
-    cleaner = find_cleaner(estimator, name)
+    # What the last one says of the labels holds.
+    cleaner = find_part(estimator, BaseCleaner, name, "a cleaner")
     if X is None:
         return cleaner._purified
     estimator = _opened(estimator)
