@@ -141,16 +141,12 @@ class LabelFlowDisplay(ChangeDisplay):
         self.im_ = ax.imshow(moved, cmap="Blues", vmin=0, vmax=most)
         few = n_classes <= MATRIX_CLASSES
         step = 1 if few else -(-n_classes // MATRIX_CLASSES)
-        places = list(range(0, n_classes, step))
-        names = [plain(self.classes[k]) for k in places]
-        rows, columns = [*places], [*places]
-        row_names, column_names = list(names), list(names)
-        if unlabelled:
-            rows, row_names = [*rows, n_classes], [*row_names, "none"]
-        if unknown:
-            columns, column_names = [*columns, n_classes], [*column_names, "unknown"]
-        ax.set_yticks(rows, row_names)
-        ax.set_xticks(columns, column_names)
+        names = [plain(name) for name in self.classes[::step]]
+        places = [*range(0, n_classes, step), n_classes]
+        n_rows, n_columns = len(names) + unlabelled, len(names) + unknown
+        column_names = [*names, "unknown"][:n_columns]
+        ax.set_yticks(places[:n_rows], [*names, "none"][:n_rows])
+        ax.set_xticks(places[:n_columns], column_names)
         for label, name in zip(ax.get_xticklabels(), column_names, strict=True):
             if len(name) > 2:
                 label.set(rotation=45, ha="right", rotation_mode="anchor")
