@@ -221,10 +221,6 @@ def _one(field, describe, make):
     return lambda encoder, x: {field: describe(x)}, lambda decoder, entry: make(entry[field])
 
 
-def _of_module(*names):
-    return lambda x: type(x).__module__ == "torch" and type(x).__name__ in names
-
-
 def _make_torch(name):
     torch: Any = import_optional("torch", "neural")
     found = getattr(torch, name, None)
@@ -318,7 +314,7 @@ KINDS: dict[str, tuple[Callable, Callable, Callable]] = {
         _make_predictor,
     ),
     "torch": (
-        _of_module("dtype", "device", "memory_format"),
+        lambda x: full_name(type(x)) in ("torch.dtype", "torch.device", "torch.memory_format"),
         *_one("name", lambda x: str(x).removeprefix("torch."), _make_torch),
     ),
 }

@@ -282,8 +282,6 @@ class Decoder:
 
 def _defaults(cls):
     """The parameters of an estimator that have a default, and these."""
-    if cls.__init__ is object.__init__:
-        return {}
     found = signature(cls.__init__).parameters.items()
     return {
         name: parameter.default
