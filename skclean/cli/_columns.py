@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._labels import short
+from skclean._labels import short, shown
 from skclean.cli._arrays import read_npy
 from skclean.cli._tables import is_text, read_table, row_name
 
@@ -79,6 +79,19 @@ def _is_whole(cell):
     digits = cell.removeprefix("-")
     short_enough = 0 < len(digits) < 19
     return short_enough and digits.isascii() and digits.isdigit() and str(int(cell)) == cell
+
+
+def rows_by_id(ids: list, where: str, do: str = "") -> dict[str, int]:
+    """Row of each id by its text; ValueError, which ends with `do`, where one comes twice."""
+    rows: dict[str, int] = {}
+    for row, value in enumerate(ids):
+        first = rows.setdefault("" if value is None else str(value), row)
+        if first != row:
+            raise ValueError(
+                f"--id: expected ids that differ, got {shown(value)} in rows {first} and {row} of "
+                f"{where}; do name another column by --id{do}."
+            )
+    return rows
 
 
 class Columns:

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from skclean._labels import short, shown
+from skclean._labels import short
 from skclean._optional import import_optional
 from skclean.cli._cleaners import parse_classes
+from skclean.cli._columns import rows_by_id
 from skclean.cli._results import COLUMNS
 from skclean.cli._tables import read_table, row_name
 
@@ -136,15 +137,7 @@ def _rows_by_id(table, id_column, path):
             f"--id: expected a column of {path}, {short(table.column_names)}, got {id_column!r}; "
             "do name the one that has the ids."
         )
-    rows: dict[str, int] = {}
-    for row, value in enumerate(table.column(id_column).to_pylist()):
-        first = rows.setdefault(_shown(value), row)
-        if first != row:
-            raise ValueError(
-                f"--id: expected ids that differ, got {shown(value)} in rows {first} and {row} of "
-                f"{path}; do name another column by --id."
-            )
-    return rows
+    return rows_by_id(table.column(id_column).to_pylist(), f"{path}")
 
 
 def _read_decisions(path, max_bytes):

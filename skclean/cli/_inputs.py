@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from skclean._array import blocks
-from skclean._labels import is_missing, short, shown
+from skclean._labels import is_missing, short
 from skclean._optional import import_optional
 from skclean.cli._arrays import npz_shapes, read_npy, read_npz
-from skclean.cli._columns import Columns, as_mask, natural
+from skclean.cli._columns import Columns, as_mask, natural, rows_by_id
 from skclean.cli._console import UsageError
 from skclean.cli._features import read_features
 from skclean.cli._tables import TABLES, read_table, rows_name
@@ -146,14 +146,7 @@ def _set_ids(data, name, columns):
             f"{file}; do name another column by --id, or rename this one."
         )
     data.ids = values.tolist()
-    seen: dict[str, int] = {}
-    for row, value in enumerate(data.ids):
-        first = seen.setdefault(str(value), row)
-        if first != row:
-            raise ValueError(
-                f"--id: expected ids that differ, got {shown(value)} in rows {first} and {row} of "
-                f"{name!r} in {file}; do name another column by --id, or rename this one."
-            )
+    rows_by_id(data.ids, f"{name!r} in {file}", ", or rename this one")
     data.id_column = name if name in data.table.column_names else None
 
 
