@@ -246,27 +246,24 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
 
     def _fit(self, X, probe_y):
         with unchanged_if_failed(self):
-            return self._learn(X, probe_y)
+            self._validate_params()
+            source = self._open(X, reset=True)
+            source.check()
+            self.method_ = self._chosen_method()
+            _check_number(source, self.method_, type(self).__name__)
+            rng = check_random_state(self.random_state)
+            self.value_range_ = value_range(source)
+            if hasattr(self.method_, "fit_images"):
+                self.method_.fit_images(source, rng)
+                for attribute in ("backbone_", "history_"):
+                    self.__dict__.pop(attribute, None)
+            else:
+                # Only what needs torch imports it.
+                import_optional("torch", "neural")
+                from skclean.embeddings.network import fit_backbone
 
-    def _learn(self, X, probe_y):
-        self._validate_params()
-        source = self._open(X, reset=True)
-        source.check()
-        self.method_ = self._chosen_method()
-        _check_number(source, self.method_, type(self).__name__)
-        rng = check_random_state(self.random_state)
-        self.value_range_ = value_range(source)
-        if hasattr(self.method_, "fit_images"):
-            self.method_.fit_images(source, rng)
-            for attribute in ("backbone_", "history_"):
-                self.__dict__.pop(attribute, None)
-        else:
-            # Only what needs torch imports it.
-            import_optional("torch", "neural")
-            from skclean.embeddings.network import fit_backbone
-
-            self.backbone_, self.history_ = fit_backbone(self, source, rng, probe_y)
-        return source
+                self.backbone_, self.history_ = fit_backbone(self, source, rng, probe_y)
+            return source
 
     def _chosen_method(self):
         name = self.method
