@@ -36,7 +36,6 @@ _HUMAN = {
     },
     "cifar100": {"fine": "noisy_label"},
 }
-_CLEAN = {"cifar10": "clean_label", "cifar100": "clean_label"}
 
 
 class ImageData(NamedTuple):
@@ -144,7 +143,7 @@ def _human_labels(folder, name, y):
         path = place / f"{name.upper().replace('CIFAR', 'CIFAR-')}_human.pt"
         if path.exists():
             content = _unpickled(path)
-            if not np.array_equal(np.asarray(content[_CLEAN[name]]), y):
+            if not np.array_equal(np.asarray(content["clean_label"]), y):
                 raise ValueError(
                     f"load: expected the clean labels of {path} to be those of the images; do take "
                     "the file in the order of torchvision."
@@ -258,7 +257,8 @@ def _food101n(path):
 
     def part(root, names):
         paths = np.array([str(root / "images" / name) for name in names])
-        return paths, np.searchsorted(classes, [name.split("/")[0] for name in names])
+        labels = np.searchsorted(classes, [name.split("/")[0] for name in names])
+        return paths, labels.astype(np.int64)
 
     verified = None
     checked = folder / "meta" / "verified_train.tsv"
@@ -266,8 +266,7 @@ def _food101n(path):
         rows = (line.split("\t") for line in checked.read_text().splitlines()[1:])
         right = {row[0] for row in rows if row[1].strip() == "1"}
         verified = np.array([name in right for name in names])
-    data = ImageData(*part(folder, names), *part(tests, test_names), {}, verified)
-    return data._replace(y=data.y.astype(np.int64), y_test=data.y_test.astype(np.int64))
+    return ImageData(*part(folder, names), *part(tests, test_names), {}, verified)
 
 
 def _pairs(path):

@@ -4,10 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skclean.datasets import make_asymmetric_noise, make_openset_noise, make_symmetric_noise
+from skclean.datasets import (
+    ASYMMETRIC_MAPS,
+    make_asymmetric_noise,
+    make_openset_noise,
+    make_symmetric_noise,
+)
 
-#: Class maps of asymmetric noise, by data set; that of CIFAR-10 is the library's.
-MAPS = {"cifar10": "cifar10", "mnist": {2: 7, 3: 8, 5: 6, 7: 1}}
+#: Class maps of asymmetric noise, by data set.
+MAPS = {"cifar10": ASYMMETRIC_MAPS["cifar10"], "mnist": {2: 7, 3: 8, 5: 6, 7: 1}}
 #: Share of the rows on which the network is trained that makes semantic noise.
 SEMANTIC_SHARE = {"cifar10": 0.05, "cifar100": 0.2}
 
@@ -59,9 +64,8 @@ def corrupt(data, column, seed, foreign=None, label_by_network=None):
     if noise == "given":
         return data, y
     if noise in ("sym", "flip"):
-        return data, make_symmetric_noise(y, rate, include_true=noise == "sym", random_state=seed)[
-            0
-        ]
+        include_true = noise == "sym"
+        return data, make_symmetric_noise(y, rate, include_true=include_true, random_state=seed)[0]
     if noise == "asym":
         return data, make_asymmetric_noise(y, rate, _map(column, y), random_state=seed)[0]
     if noise == "semantic":
@@ -77,13 +81,8 @@ def corrupt(data, column, seed, foreign=None, label_by_network=None):
 
 def _map(column, y):
     """The map of a data set, without classes that are not there."""
-    found = MAPS[column.data]
-    if isinstance(found, str):
-        from skclean.datasets import ASYMMETRIC_MAPS
-
-        found = ASYMMETRIC_MAPS[found]
     there = set(np.unique(y).tolist())
-    return {k: v for k, v in found.items() if {k, v} <= there}
+    return {k: v for k, v in MAPS[column.data].items() if {k, v} <= there}
 
 
 def _stratified(y, share, seed):

@@ -15,6 +15,7 @@ beside the figures.
 
 import argparse
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -174,7 +175,7 @@ def _within_budget(options, columns, methods, loaded, changes, foreign):
             method = specify(column)
             kind = row, column.data
             if kind not in costs:
-                tiny = Changes(**{**vars(changes), "share": 1e-9})
+                tiny = replace(changes, share=1e-9)
                 problem = problem_of(few[column.data], column, method, 0, tiny, foreign)
                 if problem is None:
                     continue
@@ -188,9 +189,8 @@ def _within_budget(options, columns, methods, loaded, changes, foreign):
     left = max(options.budget - (time.perf_counter() - start), 1.0)
     share, rows = share_for(left, tasks, n_rows, changes)
     n_test = max(100, int(rows / 5)) if rows < n_rows else None
-    return Changes(**{**vars(changes), "share": share}), {
-        k: chosen_rows(v, rows, n_test, 0) for k, v in loaded.items()
-    }
+    loaded = {k: chosen_rows(v, rows, n_test, 0) for k, v in loaded.items()}
+    return replace(changes, share=share), loaded
 
 
 def _foreign(paths):
