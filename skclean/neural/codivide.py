@@ -1,7 +1,6 @@
 """DivideMix's division of the rows into labelled and unlabelled ones."""
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,6 @@ from skclean.decision.loss_mixture import cross_entropy, effective_threshold, no
 from skclean.saving import load, save
 
 
-@dataclass(frozen=True)
-class Division:
-    """Rows of the fit, divided.
-
-    Attributes
-    ----------
-    labelled, unlabelled : ndarray of shape (m,) and (n - m,), int64
-        Positions, in order.
-    clean : ndarray of shape (m,), float64
-        Probability that the label of a labelled row is right.
-    threshold : float
-        The one in use.
-    """
-
-    labelled: np.ndarray
-    unlabelled: np.ndarray
-    clean: np.ndarray
-    threshold: float
-
-
 def divide(
     cleaner: Any,
     given: np.ndarray,
@@ -40,7 +19,7 @@ def divide(
     threshold: float = 0.5,
     *,
     trusted: np.ndarray | None = None,
-) -> Division:
+) -> np.ndarray:
     """Divide rows by a cleaner's judgement of their given labels (DivideMix 3.1).
 
     Parameters
@@ -62,7 +41,8 @@ def divide(
 
     Returns
     -------
-    Division
+    ndarray of shape (n,), float64
+        Probability that the label of a labelled row is right; -1 in unlabelled ones.
 
     References
     ----------
@@ -75,9 +55,7 @@ def divide(
     doubtful = judged & ~sure
     if doubtful.any():
         threshold = effective_threshold(threshold, clean[doubtful])
-    inside = sure | (doubtful & (clean > threshold))
-    labelled = np.flatnonzero(inside)
-    return Division(labelled, np.flatnonzero(~inside), clean[labelled], threshold)
+    return np.where(sure | (doubtful & (clean > threshold)), clean, -1.0)
 
 
 def average_losses(losses: np.ndarray, proba: np.ndarray, given: np.ndarray) -> np.ndarray:

@@ -124,8 +124,8 @@ def divide_rows(fabric, learners, cleaners, threshold, rows, data, batch_size):
             ]
         features, proba = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
         proba = _averaged(learners.losses[number], proba, codes, seen)
-        division = divide(cleaner, codes, proba, features, threshold, trusted=rows.trusted[seen])
-        clean[number, seen[division.labelled]] = division.clean
+        trusted = rows.trusted[seen]
+        clean[number, seen] = divide(cleaner, codes, proba, features, threshold, trusted=trusted)
     learners.clean.copy_(torch.from_numpy(fabric.broadcast(clean)))
 
 

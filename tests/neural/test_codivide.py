@@ -32,13 +32,11 @@ def algorithm_1(clean, given, trusted, threshold):
     judged = [w for w, y, t in zip(clean, given, trusted) if y >= 0 and not t]
     low, high = min(judged) + 1e-5, max(judged) - 1e-5
     threshold = min(max(threshold, low), high)
-    labelled, unlabelled = [], []
-    for i, (w, y, t) in enumerate(zip(clean, given, trusted)):
-        if y >= 0 and (t or w > threshold):
-            labelled.append((i, 1.0 if t else w))
-        else:
-            unlabelled.append(i)
-    return labelled, unlabelled
+    found = []
+    for w, y, t in zip(clean, given, trusted):
+        labelled = y >= 0 and (t or w > threshold)
+        found.append((1.0 if t else w) if labelled else -1.0)
+    return found
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.6, 1.0])
@@ -48,40 +46,32 @@ def test_division(seed, threshold):
     clean, given = rng.random(40), rng.integers(-1, 3, size=40)
     trusted = rng.random(40) < 0.1
     found = divide(Fixed(clean), given, np.ones((40, 3)) / 3, None, threshold, trusted=trusted)
-    labelled, unlabelled = algorithm_1(clean, given, trusted, threshold)
-    assert found.labelled.tolist() == [i for i, _ in labelled]
-    np.testing.assert_array_equal(found.clean, [w for _, w in labelled])
-    assert found.unlabelled.tolist() == unlabelled
-    assert len(found.labelled)
-    assert len(found.unlabelled)
+    np.testing.assert_array_equal(found, algorithm_1(clean, given, trusted, threshold))
+    assert (found >= 0).any() and (found < 0).any()
 
 
 def test_all_rows_alike():
     found = divide(Fixed(np.full(5, 0.3)), np.zeros(5, int), np.ones((5, 2)) / 2)
-    assert found.labelled.tolist() == list(range(5))
-    assert not len(found.unlabelled)
+    np.testing.assert_array_equal(found, np.full(5, 0.3))
 
 
 def test_no_label_at_all():
     given = np.full(4, -1)
     found = divide(Fixed(np.ones(4)), given, np.ones((4, 2)) / 2, trusted=np.ones(4, bool))
-    assert not len(found.labelled)
-    assert found.unlabelled.tolist() == list(range(4))
+    np.testing.assert_array_equal(found, np.full(4, -1))
 
 
 def test_trusted_rows_alone():
     found = divide(Fixed(np.zeros(3)), np.zeros(3, int), np.ones((3, 2)) / 2, trusted=np.ones(3))
-    np.testing.assert_array_equal(found.clean, np.ones(3))
-    assert not len(found.unlabelled)
+    np.testing.assert_array_equal(found, np.ones(3))
 
 
 def test_order_of_the_rows():
     rng = np.random.default_rng(0)
     clean, given, order = rng.random(30), rng.integers(-1, 3, 30), rng.permutation(30)
     proba = np.ones((30, 3)) / 3
-    a = divide(Fixed(clean), given, proba)
-    b = divide(Fixed(clean[order]), given[order], proba)
-    assert sorted(order[b.labelled]) == a.labelled.tolist()
+    found = divide(Fixed(clean[order]), given[order], proba)
+    np.testing.assert_array_equal(found, divide(Fixed(clean), given, proba)[order])
 
 
 @pytest.fixture(scope="module")
@@ -107,19 +97,17 @@ def test_cleaners(digits, cleaner, library):
         torch = pytest.importorskip("torch")
         proba, features = torch.from_numpy(proba), torch.from_numpy(X)
     found = divide(cleaner, given, proba, features, trusted=trusted)
-    together = np.concatenate([found.labelled, found.unlabelled])
-    np.testing.assert_array_equal(np.sort(together), np.arange(len(y)))
-    assert (given[found.labelled] == y[found.labelled]).mean() > 0.9
-    assert set(range(20)) <= set(found.unlabelled)
-    assert set(range(20, 40)) <= set(found.labelled)
-    assert ((found.clean > 0) & (found.clean <= 1)).all()
+    labelled = found >= 0
+    assert labelled.shape == y.shape and (given[labelled] == y[labelled]).mean() > 0.9
+    assert not labelled[:20].any() and labelled[20:40].all()
+    assert ((found[labelled] > 0) & (found[labelled] <= 1)).all()
 
 
 def test_constant_losses():
     given, proba = np.zeros(30, int), np.full((30, 2), 0.5)
     with pytest.warns(NothingToSeparateWarning):
         found = divide(GMMCleaner(), given, proba)
-    assert len(found.labelled) == 30
+    assert len(found) == 30 and (found >= 0).all()
 
 
 # Averages of losses
