@@ -22,6 +22,7 @@ from skclean import (
 )
 from skclean.datasets import make_symmetric_noise
 from skclean.evidence import LeaveOneOutRidge
+from tests.centroid import assert_same
 
 DATA, TARGET = load_digits(return_X_y=True)
 X, TRUTH, X_TEST, TEST = DATA[:900], TARGET[:900], DATA[900:], TARGET[900:]
@@ -39,12 +40,6 @@ def pipeline(cleaner=None, n_landmarks=200):
             ("classify", PurifiedClassifier(LogisticRegression(max_iter=300))),
         ]
     )
-
-
-def assert_same(a, b):
-    np.testing.assert_array_equal(a.labels, b.labels)
-    for field in ("given", "status", "proba", "clean_proba", "right_proba", "trusted"):
-        np.testing.assert_array_equal(getattr(a, field), getattr(b, field), err_msg=field)
 
 
 @pytest.mark.parametrize("cleaner", CLEANERS)
