@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-#: What modules of the neural extra import at their top.
-_NEURAL = ("torch",)
-
 
 def import_optional(module: str, extra: str) -> ModuleType:
     """Import a module that an extra installs.
@@ -36,7 +33,7 @@ def import_optional(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         own, top = module.partition(".")[0], (error.name or "").partition(".")[0]
-        if top not in (_NEURAL if own == "skclean" else (own,)):
+        if top != ("torch" if own == "skclean" else own):
             raise
         raise ImportError(
             f"skclean: expected {top!r} to be installed, got no such module; do "
