@@ -3,6 +3,7 @@
 import time
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -199,14 +200,9 @@ def run(method, problem, changes, features=None):
     data, found = problem.data, Outcome()
     X, X_test, featurizer = (None, None, None) if features is None else features
     classes = np.unique(np.concatenate([problem.given, data.y_test]))
-    samples = LabelledSamples(
-        np.empty((len(problem.given), 0), np.float32) if X is None else X,
-        problem.given,
-        classes=classes,
-        inputs=data.images,
-        trusted=problem.trusted,
-        missing_label=None,
-    )
+    contained = partial(LabelledSamples, classes=classes, inputs=data.images, missing_label=None)
+    features = np.empty((len(problem.given), 0), np.float32) if X is None else X
+    samples = contained(features, problem.given, trusted=problem.trusted)
     if featurizer is not None and hasattr(featurizer, "backbone_"):
         found.epochs.append(featurizer.epochs)
         found.published.append(method.features["epochs"])
@@ -215,10 +211,7 @@ def run(method, problem, changes, features=None):
         warnings.simplefilter("ignore")
         for position, step in enumerate(method.steps):
             if isinstance(step, Adopt):
-                samples = LabelledSamples(
-                    samples.features, samples.labels, classes=classes, inputs=samples.inputs,
-                    missing_label=None,
-                )  # fmt: skip
+                samples = contained(samples.features, samples.labels)
             elif isinstance(step, Purify):
                 samples = purify([clone(s) for s in step.chain], samples)
                 if too_few(samples):
@@ -237,10 +230,9 @@ def run(method, problem, changes, features=None):
                 found.published.append(step.settings["epochs"])
                 if any(isinstance(later, Purify) for later in method.steps[position + 1 :]):
                     proba = network.predict_proba(X if on_features else data.images)
-                    samples = LabelledSamples(
-                        samples.features, problem.given, classes=classes, inputs=samples.inputs,
-                        proba=proba, trusted=problem.trusted, missing_label=None,
-                    )  # fmt: skip
+                    samples = contained(
+                        samples.features, problem.given, proba=proba, trusted=problem.trusted
+                    )
         if network is not None:
             found.fitted = float(np.mean(network.predict(test) == data.y_test))
             found.best = max([*curve.accuracy, found.fitted])
