@@ -98,18 +98,18 @@ def run(options):
     """Yield a record of each suite and axis."""
     chosen = suites(options.only)
     plan = {
-        (name, axis): sizes_of(suite, axis, options.scale)
+        (name, axis): sizes
         for name, suite in chosen.items()
         for axis in options.axes
-        if len(sizes_of(suite, axis, options.scale)) > 1
+        if len(sizes := sizes_of(suite, axis, options.scale)) > 1
     }
     cases = {(name, case) for (name, _), sizes in plan.items() for case in sizes}
     cases = sorted(cases, key=lambda key: (np.prod(key[1]), key[0]))
     taken = {key: [] for key in cases}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for key in cases[:1] * bool(cases):
-            seconds(chosen[key[0]], key[1])
+        for name, case in cases[:1]:
+            seconds(chosen[name], case)
         for _ in range(options.repeats):
             for name, case in cases:
                 taken[name, case].append(seconds(chosen[name], case))

@@ -18,7 +18,7 @@ from .problems import cases, gaussian_classes
 
 
 class Suite:
-    """A call over all sizes; subclasses define `prepare` and `call`."""
+    """A call over all sizes; subclasses define `prepare` and `time_call`."""
 
     params = [cases()]
     param_names = ["n, d, C"]
