@@ -117,6 +117,8 @@ def label_spreading(X, given):
 def self_training(X, given):
     """Labels that a cross-validated model contradicts are withheld and learnt anew."""
     known = cross_validated(X, given).argmax(axis=1) == given
+    if len(np.unique(given[known])) < 2:
+        return Found(given, np.ones(len(given), bool))
     model = SelfTrainingClassifier(logistic(), max_iter=SELF_TRAINING_ROUNDS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

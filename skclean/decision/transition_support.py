@@ -86,7 +86,11 @@ def fit_supported(
     fewer than half of the labels. Real noise is missed there, too, where it says little. Where it
     is believed without M, it is scaled down as far as that makes labels likelier, and the model
     says how much less would explain them nearly as well (`least_share`). More rows bear out all
-    else.
+    else. Scores of classes that follow on one another, few of them predicted, are weak, too, and
+    noise takes `ROW_NATS` nats a class there: overlap of grades is much like noise among them.
+
+    Noise that depends on the row is likelier as overlap of classes, which the scores can contradict
+    (`clearness`): Gaussian scores (`fit_gaussian_scores`) then take the place of the model.
 
     Parameters
     ----------
