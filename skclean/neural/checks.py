@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from skclean.neural.graph import GraphRegularizer
 from skclean.neural.schedules import schedule_shares
 from skclean.samples import LabelledSamples
 
@@ -38,6 +37,9 @@ def check_parts(estimator: Any, objective: Any, samples: LabelledSamples) -> Non
                 f"{name}: expected callbacks with on_epoch_end(retrainer, epoch, record), got "
                 f"{type(callback).__name__} without; do add that method."
             )
+    # It needs torch.
+    from skclean.neural.graph import GraphRegularizer
+
     graph = estimator.graph
     drawn = graph if isinstance(graph, bool | np.bool_) else isinstance(graph, GraphRegularizer)
     if drawn and not samples.features.shape[1]:
