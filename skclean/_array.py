@@ -101,6 +101,12 @@ def beside(x: Any, like: Any) -> Any:
     return x if there else from_numpy(to_numpy(x), like)
 
 
+def contiguous(x: Any) -> Any:
+    """The array laid out along its last axis."""
+    xp = array_namespace(x)
+    return xp.asarray(x, copy=True) if not isinstance(x, np.ndarray) else np.ascontiguousarray(x)
+
+
 def take_rows(x: Any, rows: slice | np.ndarray) -> Any:
     """Rows of an array of any library.
 

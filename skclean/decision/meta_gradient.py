@@ -31,6 +31,7 @@ from skclean._array import (
     array_namespace,
     beside,
     cast_like,
+    contiguous,
     from_numpy,
     one_hot,
     take_rows,
@@ -38,7 +39,6 @@ from skclean._array import (
 )
 from skclean._blocks import few_rows, map_rows, sum_blocks
 from skclean._threads import one_blas_thread
-from skclean.decision.transition_model import contiguous
 from skclean.linalg.least_squares import Ridge
 from skclean.linalg.optim import Adam, batches
 from skclean.linalg.softmax import softmax

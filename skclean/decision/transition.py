@@ -171,9 +171,9 @@ def _fit(
     `rivals` are the likelihoods of clean labels by power; `optimism` times what the likelihood
     loses with each row left out of T counts against a fit.
     """
-    found = []
+    found, n, powers = [], len(given), POWERS if log_proba else (None,)
     with one_blas_thread() if scores.shape[1] <= MIXING_CLASSES else nullcontext():
-        for fit in _started((scores, given, trusted), (max_iter, tol), log_proba, **options):
+        for fit in _started((scores, given, trusted), (max_iter, tol), powers, **options):
             fit.rounds(max_iter, tol)
             model = fit.best.model
             model.n_iter, model.converged = fit.model.n_iter, fit.model.converged
@@ -184,7 +184,6 @@ def _fit(
                 model.log_likelihood = left_out
             lost = optimism * (plainly - left_out)
             found.append((model, plainly, lost, fit.best.in_caller_order(fit.best.gamma)))
-    n, powers = len(given), POWERS if log_proba else (None,)
     by_power = [
         max(plainly for model, plainly, *_ in found if model.power == power) for power in powers
     ]
@@ -204,24 +203,24 @@ def alike_nats(n):
     return ALIKE_NATS + ALIKE_ROW_NATS * min(n, SUPPORT_ROWS)
 
 
-def _started(rows, limits, log_proba, transition=None, near=None, unmix=None):
+def _started(rows, limits, powers, transition=None, near=None, unmix=None):
     """Fits to all rows at their starts, one after the other; the first goes on in between."""
     if transition is not None:
-        for power in POWERS if log_proba else (None,):
+        for power in powers:
             yield TransitionFit(*rows, power=power, unmix=False).held_at(transition, near)
         return
     if unmix is None:
         n, n_classes = rows[0].shape
-        unmix = log_proba or (n > SUPPORT_ROWS and n_classes > QUADRATIC_CLASSES)
-    first = _likeliest_start(*rows, *limits, power=POWERS[0] if log_proba else None, unmix=unmix)
+        unmix = len(powers) > 1 or (n > SUPPORT_ROWS and n_classes > QUADRATIC_CLASSES)
+    first = _likeliest_start(*rows, *limits, power=powers[0], unmix=unmix)
     yield first
-    if log_proba:
+    if len(powers) > 1:
         transition = first.best.model.transition
         del first
-        for power in POWERS[1:]:
+        for power in powers[1:]:
             fit = TransitionFit(*rows, power=power, unmix=unmix)
             yield fit.started_from(transition, keep=True)
-        yield _likeliest_start(*rows, *limits, power=POWERS[-1], unmix=unmix)
+        yield _likeliest_start(*rows, *limits, power=powers[-1], unmix=unmix)
 
 
 def _likeliest_start(scores, given, trusted, max_iter, tol, **options):

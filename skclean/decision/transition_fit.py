@@ -7,8 +7,8 @@ import numpy as np
 from scipy.linalg import solve
 from scipy.optimize import minimize
 
-from skclean._array import array_namespace, cast_like, from_numpy, take_rows, to_numpy
-from skclean.decision.transition_model import TransitionModel, contiguous, raised
+from skclean._array import array_namespace, cast_like, contiguous, from_numpy, take_rows, to_numpy
+from skclean.decision.transition_model import TransitionModel, raised
 from skclean.decision.transition_prior import TransitionPrior, dominant
 from skclean.linalg.softmax import softmax
 

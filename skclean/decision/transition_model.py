@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, cast_like, from_numpy
+from skclean._array import array_namespace, cast_like, contiguous, from_numpy
 from skclean._blocks import map_rows
 from skclean.linalg.softmax import softmax
 
@@ -144,9 +144,3 @@ def raised(scores: Any, power: float | None) -> Any:
     xp = array_namespace(scores)
     scores = xp.astype(scores, xp.float64)
     return xp.expm1(power * scores) / power if power else scores
-
-
-def contiguous(x: Any) -> Any:
-    """The array laid out along its last axis."""
-    xp = array_namespace(x)
-    return xp.asarray(x, copy=True) if not isinstance(x, np.ndarray) else np.ascontiguousarray(x)

@@ -136,15 +136,15 @@ def embed(
     network = copy.deepcopy(backbone).to(device, torch.float64 if double else torch.float32)
     start = 0
     for batch in images.batches(np.arange(source.n), batch_size):
-        with torch.inference_mode(), full_precision(device):
+        with torch.inference_mode(), without_tf32(device):
             features = network(batch.double() if double else batch).cpu().numpy()
         yield slice(start, start + len(batch)), features
         start += len(batch)
 
 
 @contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Without TF32: rows are recognised later by their content, up to the last bits."""
+def without_tf32(device: torch.device) -> Iterator[None]:
+    """Rows are recognised later by their content, up to the last bits."""
     if device.type != "cuda":
         yield
         return

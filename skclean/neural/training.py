@@ -16,7 +16,7 @@ from skclean.embeddings._settings import OPERATIONAL
 from skclean.embeddings.checkpoint import fingerprint
 from skclean.embeddings.devices import DeviceImages, make_fabric, seed_of, spawns
 from skclean.embeddings.featurizer import value_range
-from skclean.embeddings.network import colour_moments, full_precision
+from skclean.embeddings.network import colour_moments, without_tf32
 from skclean.embeddings.training import fit
 from skclean.neural._settings import OBJECTIVES
 from skclean.neural.checks import check_parts, check_settings, layer_widths, takes_given
@@ -279,7 +279,7 @@ def predict_logits(estimator: Any, inputs: Any) -> np.ndarray:
     device = make_fabric(estimator.device).device
     networks = [copy.deepcopy(n).to(device) for n in estimator.networks_]
     images = DeviceImages(source, device, estimator.value_range_, resident=False)
-    with full_precision(device):
+    with without_tf32(device):
         return _run(networks, images, rows)
 
 
