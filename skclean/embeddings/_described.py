@@ -1,6 +1,5 @@
 """Settings in words that are the same in any process."""
 
-import copy
 import inspect
 import os
 import re
@@ -14,36 +13,14 @@ _PLAIN = str, Number, list, tuple, type(None), np.ndarray, np.generic
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-class Description(str):
-    """Text of `described`, with the one that older checkpoints have."""
-
-    older: str
-
-
 def described(part: Any) -> str:
     """What tells settings apart in any process: a plain value, a path, the parameters of an
     estimator that are not its defaults, or a name. Tuples are as lists, 2.0 is as 2.
     """
     if isinstance(part, _PLAIN) or hasattr(part, "get_params") or hasattr(part, "__fspath__"):
-        text = Description(_text(part))
-        text.older = _ADDRESS.sub("", repr(_unpacked(part)))
-        return text
+        return _text(part)
     named = part if hasattr(part, "__qualname__") else type(part)
     return f"{named.__module__}.{named.__qualname__}"
-
-
-def in_older_words(settings: Any) -> Any:
-    """Settings as older checkpoints have them: each `Description` replaced, within what holds it.
-
-    Parameters
-    ----------
-    settings : dict, list, tuple or plain value
-    """
-    if isinstance(settings, dict):
-        return {key: in_older_words(value) for key, value in settings.items()}
-    if isinstance(settings, list | tuple):
-        return [in_older_words(value) for value in settings]
-    return getattr(settings, "older", settings)
 
 
 def as_python(value: Any) -> Any:
@@ -78,21 +55,3 @@ def _changed(estimator):
         text = _text(value)
         if key not in defaults or text != _text(defaults[key].default):
             yield f"{key}={text}"
-
-
-def _unpacked(part):
-    """What older checkpoints have the repr of: paths as str and NumPy's values as Python's, also
-    within lists, tuples and the parameters of an estimator.
-    """
-    if hasattr(part, "__fspath__"):
-        return os.fspath(part)
-    if isinstance(part, np.ndarray | np.generic):
-        return as_python(part)
-    if type(part) in (list, tuple):
-        return type(part)(map(_unpacked, part))
-    if hasattr(part, "get_params") and not isinstance(part, type):
-        part = copy.copy(part)
-        for key, value in part.get_params(deep=False).items():
-            if (plain := _unpacked(value)) is not value:
-                setattr(part, key, plain)
-    return part

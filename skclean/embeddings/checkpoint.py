@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from skclean._array import take_rows, to_numpy
 from skclean._files import replacing
 from skclean._optional import import_optional
 from skclean._saving_networks import host_copies
-from skclean.embeddings._described import as_python, in_older_words
+from skclean.embeddings._described import as_python
 
 try:
     import fcntl
@@ -26,8 +25,6 @@ except ImportError:  # Windows has no such locks: two runs are then not kept apa
 FORMAT = 1
 _KEY, _SEAL = "skclean", "sha256"
 _FILE, _LOCK = "checkpoint.safetensors", "lock"
-# NumPy's scalars and paths as the oldest checkpoints have them.
-_OLDEST = re.compile(r"""(?:np\.\w+|\w*Path)\(([^()"]*)\)""")
 #: Images that tell one set from another.
 FINGERPRINT_ROWS = 64
 
@@ -108,7 +105,7 @@ def load_checkpoint(path: Any, name: str) -> tuple[dict[str, Tensor], dict[str, 
     if text is not None and metadata.get(_SEAL) != _seal(text, tensors):
         raise ValueError(
             f"{name}: expected a whole checkpoint in {path}, got one whose content is not what was "
-            "written, or of a version before seals; do delete it or name another folder."
+            "written; do delete it or name another folder."
         )
     values = {} if text is None else json.loads(text)
     if values.get("format") != FORMAT:
@@ -145,14 +142,11 @@ def check_settings(stored: dict[str, Any], settings: dict[str, Any], path: Any, 
         Naming the settings that differ.
     """
     missing = "nothing"
-    now, older = _json(settings), _json(in_older_words(settings))
-    stored, now, older = (
-        json.loads(_OLDEST.sub(r"\1", text)) for text in (json.dumps(stored), now, older)
-    )
+    now = json.loads(_json(settings))
     differ = [
         f"{key}={now.get(key, missing)!r} in place of {stored.get(key, missing)!r}"
         for key in {**stored, **now}
-        if stored.get(key, missing) not in (now.get(key, missing), older.get(key, missing))
+        if stored.get(key, missing) != now.get(key, missing)
     ]
     if differ:
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skclean.embeddings._described import described, in_older_words
+from skclean.embeddings._described import described
 from skclean.embeddings.checkpoint import load_optimizer, optimizer_tensors
 
 
@@ -66,8 +66,7 @@ def check_made(estimator: Any, made: dict[str, str]) -> None:
     estimator : NeuralRetrainer
         `_made` is read; without `_kept`, behind `fit`, only the settings of networks must agree.
     made : dict of str to str
-        Of `described`; an estimator of an older version may have its older words. `weights` are
-        those of the first call where they are None now.
+        Of `described`; `weights` are those of the first call where they are None now.
 
     Raises
     ------
@@ -78,9 +77,8 @@ def check_made(estimator: Any, made: dict[str, str]) -> None:
     first = getattr(estimator, "_made", {})
     if estimator.weights is None and "weights" in first:
         made["weights"] = first["weights"]
-    older = in_older_words(made)
     for key, before in first.items():
-        if before not in (made[key], older[key]) and key not in free:
+        if before != made[key] and key not in free:
             raise ValueError(
                 f"{type(estimator).__name__}: expected {key}={before} as in the first call, got "
                 f"{made[key]}; do set it as it was, or train a clone."

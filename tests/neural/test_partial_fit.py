@@ -213,13 +213,6 @@ def test_what_the_state_is_made_with_must_stay(changes):
     assert retrainer.partial_fit(X, Y).n_iter_ == 2
 
 
-def test_what_the_state_is_made_with_may_be_in_older_words():
-    retrainer = quick(MixMatch(lambda_u=75)).partial_fit(X, Y, classes=CLASSES)
-    retrainer._made |= {"dropout": "0.0", "objective": "MixMatch(lambda_u=75)"}
-    assert retrainer.partial_fit(X, Y).n_iter_ == 2
-    assert retrainer._made["dropout"] == "0"
-
-
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_initial_weights_may_be_left_out_later(method):
     featurizer = SSLFeaturizer("none", torch.nn.Conv2d(3, 4, 3)).fit(IMAGES)

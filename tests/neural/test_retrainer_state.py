@@ -5,7 +5,6 @@ from threading import Thread
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 
 torch = pytest.importorskip("torch")
@@ -20,7 +19,6 @@ from skclean import (  # noqa: E402
     TransitionCleaner,
 )
 from skclean.datasets import load_noisy_digits  # noqa: E402
-from skclean.embeddings.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from skclean.neural import IEG, MixMatch  # noqa: E402
 from skclean.neural.learners import outputs  # noqa: E402
 
@@ -120,24 +118,6 @@ def test_a_run_takes_lists_for_tuples_and_whole_floats_for_integers(tmp_path):
     again.set_params(image_shape=np.array([8, 8])).fit(X, Y)
     with pytest.raises(ValueError, match=r"got image_shape='\[4, 16\]' in place of '\[8, 8\]'"):
         again.set_params(image_shape=(4, 16)).fit(X, Y)
-
-
-def test_a_run_takes_checkpoints_of_older_words(tmp_path):
-    estimator = LogisticRegression(C=1, class_weight=dict.fromkeys(range(10), np.float64(1)))
-    options = {"cleaner": GMMCleaner(estimator=estimator), "epochs": 1, "warmup_epochs": 0}
-    options |= {"checkpoint_dir": tmp_path, "hidden_units": tuple(range(20, 30))}
-    objective = MixMatch(lambda_u=75, temperature=np.float64(0.5))
-    NeuralRetrainer(objective, **options).fit(X, Y)
-    path = tmp_path / "checkpoint.safetensors"
-    tensors, values = load_checkpoint(path, "test")
-    assert values["settings"]["objective"] == "MixMatch()"
-    values["settings"]["objective"] = "MixMatch(lambda_u=75)"
-    values["settings"]["cleaner"] = repr(options["cleaner"])
-    values["settings"]["hidden_units"] = repr(options["hidden_units"])
-    save_checkpoint(path, tensors, values)
-    NeuralRetrainer(objective, **options, resume=True).fit(X, Y)
-    with pytest.raises(ValueError, match=r"got objective='MixMatch\(lambda_u=7\)' in place of"):
-        NeuralRetrainer(MixMatch(lambda_u=7), **options, resume=True).fit(X, Y)
 
 
 def test_a_run_goes_on_with_its_own_schedule_alone(tmp_path):
