@@ -307,8 +307,8 @@ def train(
             if learners.best:
                 record["validation"] = validate(fabric, learners, rows, data, batch_size)
                 # What is best before the rows are divided says nothing of what comes after.
-                before = progress.history.get("validation", [])[warmup_epochs:]
-                if not warm and record["validation"] > max([-math.inf, *before]):
+                before = progress.history.get("validation", [])[0 if warm else warmup_epochs :]
+                if record["validation"] > max([-math.inf, *before]):
                     learners.best.load_state_dict(learners.averages.state_dict())
             progress = Progress(epoch + 1, history=_extended(progress.history, record, epoch))
             shown = {k: f"{v:.4g}" for k, v in record.items() if k != "images_per_second"}

@@ -351,6 +351,15 @@ def test_callbacks_predict_and_end_the_training():
     np.testing.assert_array_equal(retrainer.predict(PIXELS[:5]), ender.seen)
 
 
+def test_training_that_ends_in_the_warm_up_keeps_its_best_weights():
+    settings = {"cleaner": GMMCleaner(), "validation_fraction": 0.25, "learning_rate": 0.01}
+    early = quick(epochs=9, warmup_epochs=8, callbacks=[Ender(4)], **settings).fit(PIXELS, Y)
+    best = int(early.history_["validation"].argmax())
+    shorter = quick(epochs=9, warmup_epochs=8, callbacks=[Ender(best)], **settings).fit(PIXELS, Y)
+    assert_same(early, shorter)
+    assert early.score(TEST_PIXELS, Y_TEST) > 0.8
+
+
 # Errors
 
 
