@@ -109,6 +109,9 @@ def training_rows(
         codes = np.where(readable, samples._given_codes(), -1)
     else:
         codes = np.where(samples.known & readable, samples.label_codes, -1)
+    trusted = np.zeros(n, dtype=bool) if samples.trusted is None else samples.trusted & readable
+    # A step before may not have known that they are.
+    codes[trusted] = samples._given_codes()[trusted]
     proba = (
         np.full((n, n_classes), 1 / max(n_classes, 1)) if samples.proba is None else samples.proba
     )
@@ -116,9 +119,8 @@ def training_rows(
     hard = np.flatnonzero(codes >= 0)
     if not soft:
         target[hard] = np.eye(n_classes, dtype=np.float32)[codes[hard]]
-    trusted = np.zeros(n, dtype=bool) if samples.trusted is None else samples.trusted & readable
     sure = np.flatnonzero(trusted)
-    target[sure] = np.eye(n_classes, dtype=np.float32)[samples._given_codes()[sure]]
+    target[sure] = np.eye(n_classes, dtype=np.float32)[codes[sure]]
     target /= target.sum(axis=1, keepdims=True)
     rows = TrainingRows(
         codes=codes,

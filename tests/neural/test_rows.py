@@ -43,6 +43,13 @@ def test_soft_targets_but_for_trusted_rows():
     np.testing.assert_array_equal(rows.target[3], [1, 0, 0])
 
 
+def test_trusted_rows_keep_their_given_labels():
+    fields = {"labels": ["c"] * 6, "status": ["corrected", "unknown"] * 3, "proba": None}
+    rows = training_rows(samples(**fields, trusted=np.arange(6) < 2), False, ALL)
+    assert rows.codes.tolist() == [0, 1, 2, -1, 2, -1]
+    np.testing.assert_array_equal(rows.target[:2], np.eye(3)[:2])
+
+
 @pytest.mark.parametrize("where", ["argument", "container"])
 def test_unreadable_rows_are_nowhere(where):
     readable = np.arange(6) != 0
