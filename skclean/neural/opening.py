@@ -19,9 +19,8 @@ def takes_features(X: Any, backbone: Any, image_shape: Any) -> bool:
     """Whether a backbone is trained on the features of X, and not on images."""
     if not isinstance(backbone, str) or backbone not in ("auto", "mlp"):
         return False
-    if isinstance(X, LabelledSamples):
-        return backbone == "mlp" or X.inputs is None
-    return backbone == "mlp" or (_is_matrix(X) and image_shape is None)
+    matrix = X.inputs is None if isinstance(X, LabelledSamples) else _is_matrix(X)
+    return backbone == "mlp" or (matrix and image_shape is None)
 
 
 def open_rows(

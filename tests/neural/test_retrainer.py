@@ -205,6 +205,8 @@ def test_flat_rows_are_images_for_a_backbone_of_images():
     one = quick(backbone="conv_net", epochs=1).fit(PIXELS[:100], Y[:100])
     assert one.image_shape_ == (1, 8, 8)
     assert_same(one, quick(epochs=1).fit(IMAGES[:100], Y[:100]))
+    contained = LabelledSamples(PIXELS[:100], Y[:100])
+    assert_same(one, quick(epochs=1, image_shape=(8, 8)).fit(contained))
 
 
 def test_colour_images_and_backbones_by_name():
