@@ -118,7 +118,7 @@ def _terms(network, objective, batch, memory, graph):
         raise ValueError(
             "NeuralRetrainer: expected loss terms as a dict of scalar tensors, got "
             f"{_shown(terms)} from {type(objective).__name__}; do take means over the rows, and "
-            "tensors of zero where there is nothing to minimise."
+            "logits.sum() * 0 where there is nothing to minimise."
         )
     others = {} if graph is None else graph.terms(network, batch)
     taken = terms.keys() & (others.keys() | RESERVED) or others.keys() & RESERVED
@@ -127,7 +127,14 @@ def _terms(network, objective, batch, memory, graph):
             f"NeuralRetrainer: expected loss terms with names of their own, got {sorted(taken)}; "
             f"do name them otherwise than each other and than {sorted(RESERVED)}."
         )
-    return terms | others
+    found = terms | others
+    if not any(term.requires_grad for term in found.values()):
+        raise ValueError(
+            f"NeuralRetrainer: expected loss terms with a gradient, got {sorted(found)} without "
+            f"from {type(objective).__name__}; do compute them by the network's logits, as "
+            "logits.sum() * 0 where there is nothing to minimise."
+        )
+    return found
 
 
 def _is_scalar(term):

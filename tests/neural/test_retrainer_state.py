@@ -285,6 +285,15 @@ def test_terms_that_are_no_dict_of_scalars(terms, got):
         NeuralRetrainer(objective, epochs=1).fit(X, Y)
 
 
+def test_terms_without_a_gradient():
+    objective = Named(frozenset({"labelled"}))
+    objective.terms = lambda network, batch, memory: {"mine": torch.zeros(())}
+    with pytest.raises(ValueError, match=r"a gradient, got \['mine'\] without from Named"):
+        NeuralRetrainer(objective, epochs=1).fit(X, Y)
+    objective.terms = lambda network, batch, memory: {"mine": network(batch.labelled.x).sum() * 0}
+    assert NeuralRetrainer(objective, epochs=1).fit(X, Y).history_["mine"].tolist() == [0]
+
+
 def test_unreadable_rows_are_predicted_uniformly():
     readable = np.arange(400) != 7
     retrainer = NeuralRetrainer("supervised", epochs=1).fit(X, Y)
