@@ -227,6 +227,9 @@ class IEG(MemorylessObjective):
         (x, pseudo), labelled = rows, batch.labelled
         network = getattr(network, "_orig_mod", network)
         params = {k: p.detach() for k, p in network.named_parameters() if p.requires_grad}
+        if any(isinstance(module, nn.GroupNorm) for module in network.modules()):
+            # It has no forward differentiation where channels are last in memory.
+            params = {k: p.contiguous() for k, p in params.items()}
         momentum = momentum_of(network, batch.optimizer)
         base = labelled.weight / len(labelled)
         with _still(network), torch.autocast(x.device.type, enabled=False):

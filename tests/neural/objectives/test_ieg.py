@@ -385,6 +385,15 @@ def test_parameters_that_are_not_trained(make):
     assert network[1].weight.grad is None
 
 
+def test_group_norm_with_channels_last(make):
+    layers = nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 3))
+    expected = IEG().terms(network, batch(make, image=True))
+    found = IEG().terms(network.to(memory_format=torch.channels_last), batch(make, image=True))
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name])
+
+
 @pytest.mark.parametrize("n", [None, 0])
 def test_trusted_rows_are_needed(make, n):
     b = replace(batch(make), trusted=None if n is None else trusted(0))
