@@ -63,7 +63,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features (b, d) of images (b, 3, H, W) in [0, 1]."""
         features = self.network((images - self.mean) / self.std)
-        return features.mean((2, 3)) if features.ndim == 4 else features
+        return features.mean((2, 3)) if getattr(features, "ndim", None) == 4 else features
 
     def _count_features(self, image_size):
         """Columns of the output, by a run that leaves no trace in the network."""
@@ -86,7 +86,7 @@ class Backbone(nn.Module):
             shape = tuple(getattr(features, "shape", ())) or type(features).__name__
             raise ValueError(
                 f"make_backbone: expected a network whose output has shape (b, d) or (b, d, h, w), "
-                f"got {shape} for one image; do put a module behind it that pools"
+                f"got {shape} for one image; do wrap it in a module that gives such features"
             )
         return features.shape[1]
 

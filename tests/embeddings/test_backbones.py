@@ -1,3 +1,4 @@
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,13 @@ class Picky(nn.Module):
         x = self.conv(x)
         self.look(self, x)
         return x.mean(dim=(2, 3))
+
+
+class Named(nn.Module):
+    """A network whose outputs have names, as those of transformers have."""
+
+    def forward(self, x):
+        return OrderedDict(pooler_output=x.mean((2, 3)))
 
 
 def asserts(self, x):
@@ -271,6 +279,7 @@ def test_pretrained_weights_and_their_normalisation(tmp_path, monkeypatch):
         ({"backbone": nn.Conv2d(1, 2, 3)}, "images that the network can take"),
         ({"backbone": nn.Flatten(2)}, r"got \(1, 3, 1024\) for one image"),
         ({"backbone": nn.Flatten(0)}, r"got \(3072,\) for one image"),
+        ({"backbone": Named()}, "got OrderedDict for one image; do wrap it"),
         ({"weights": 3}, "expected weights to be None, 'DEFAULT' or a path, got 3"),
         ({"mean": (0.5,)}, "expected mean of 3 finite values"),
         ({"std": (1, 1, float("nan"))}, "expected std of 3 finite values"),
