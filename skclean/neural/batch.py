@@ -61,6 +61,8 @@ class Batch:
         The other network where two are trained.
     optimizer : Optimizer or None
         Of the network, for those that look ahead.
+    shares : Tensor of shape (C,), float32, or None
+        Of the classes among all labelled rows, where these are drawn in other shares.
     """
 
     labelled: Part
@@ -73,6 +75,7 @@ class Batch:
     epochs: float = 1.0
     partner: nn.Module | None = None
     optimizer: torch.optim.Optimizer | None = None
+    shares: Tensor | None = None
 
     def all_rows(self) -> tuple[Tensor, Tensor, Tensor]:
         """`x`, `rows` and `weight` of the labelled rows and, behind them, the unlabelled ones."""

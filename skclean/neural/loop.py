@@ -248,6 +248,7 @@ def train(
                 key = seed, epoch, number
                 order = _order(rows, clean, used, steps, balanced, key, fabric)[first:]
                 refined = clean if cleaners and not warm else None
+                class_shares = _shares(rows, clean) if balanced else None
                 for step, drawn in enumerate(data.batches(order, used, refined), first):
                     labelled, rest, trusted = drawn
                     batch = Batch(
@@ -261,6 +262,7 @@ def train(
                         epochs=float(max(1, epochs - warmup_epochs)),
                         partner=partner,
                         optimizer=solver.optimizer,
+                        shares=class_shares,
                     )
                     memory = None if warm else learners.memory(number)
                     reseed = partial(_reseed, generator, (*key, step, fabric.global_rank))
@@ -331,8 +333,7 @@ def _order(rows, clean, sizes, steps, balanced, key, fabric):
     """Rows of each step of an epoch in this process, (steps, sum of sizes)."""
     seed, epoch, number = key
     inside = clean.cpu().numpy() >= 0
-    labelled, rest = rows.labelled, rows.candidates
-    labelled = labelled[inside[labelled]]
+    labelled, rest = _labelled(rows, inside), rows.candidates
     # Where the rows are divided, those that count as labelled are not unlabelled ones too.
     if not inside[rest].all():
         rest = rest[~inside[rest]]
@@ -348,6 +349,18 @@ def _order(rows, clean, sizes, steps, balanced, key, fabric):
         if size
     ]
     return np.concatenate(drawn, axis=1)
+
+
+def _labelled(rows, inside):
+    """Those labelled rows that count as such in this epoch."""
+    return rows.labelled[inside[rows.labelled]]
+
+
+def _shares(rows, clean):
+    """Shares of the classes among the labelled rows, (C,) on the device."""
+    codes = rows.codes[_labelled(rows, clean.cpu().numpy() >= 0)]
+    counts = np.bincount(codes, minlength=rows.target.shape[1])
+    return torch.from_numpy(counts / len(codes)).to(clean)
 
 
 def _with_cleaners(progress, cleaners, checkpoints, told):

@@ -139,15 +139,20 @@ def test_epochs_see_every_row_once_where_classes_are_not_balanced():
 
 def test_classes_come_equally_often():
     y = np.where(np.arange(90) < 80, 0, np.arange(90) % 3)
-    counts = np.zeros(3)
+    counts, shares = np.zeros(3), []
 
     class Watching(Plain):
         def terms(self, network, batch, memory):
             counts[:] += batch.labelled.target.sum(dim=0).numpy()
+            shares.append(batch.shares)
             return super().terms(network, batch, memory)
 
     run(Watching(), y=y, epochs=1)
     assert np.ptp(counts) <= 3
+    torch.testing.assert_close(shares[0], torch.from_numpy(np.bincount(y)) / 90)
+    shares.clear()
+    run(Watching(), y=y, epochs=1, balanced=False)
+    assert shares[0] is None
 
 
 def test_gradients_are_clipped():

@@ -75,6 +75,13 @@ def test_unknown_rows_teach_no_label():
     assert_same(one.fit(samples), two.fit(purified(labels=other)))
 
 
+def test_remixmatch_learns_classes_of_unequal_size():
+    rows = np.flatnonzero((Y < 2) | (np.arange(len(Y)) % 8 == 0))
+    y = np.where(np.arange(len(rows)) % 2, np.nan, Y[rows])
+    retrainer = quick("remixmatch", epochs=20, learning_rate=0.01).fit(PIXELS[rows], y)
+    assert retrainer.score(PIXELS[rows], Y[rows]) > 0.95
+
+
 def test_rows_without_a_label_are_the_unlabelled_ones():
     y = np.where(np.arange(len(Y)) % 10, np.nan, Y)
     retrainer = quick("mixmatch").fit(PIXELS, y)

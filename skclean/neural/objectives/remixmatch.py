@@ -27,7 +27,8 @@ class ReMixMatch(BaseEstimator):
 
     - The guess for an unlabelled row is the prediction of one weak view, times the share of each
       class among the labels, by its share among the predictions (distribution alignment); both are
-      averages over the last 128 batches. It is sharpened.
+      averages over the last 128 batches. Where classes are drawn equally often, their shares are
+      those among all labelled rows. It is sharpened.
     - `n_views` strong views of the row, and its weak one, have this guess as their label
       (augmentation anchoring), labelled rows one strong view. All are mixed as in `MixMatch`.
     - Minimised is the cross-entropy of the mixed rows that come first from labelled ones, plus
@@ -151,7 +152,7 @@ class ReMixMatch(BaseEstimator):
             strong = batch.strong(unlabelled.x.repeat(K, *[1] * (x.ndim - 1)))
             proba = predict_proba(network, weak).to(target.dtype)
             guessed = sharpen(memory.align(proba), self.temperature)
-            memory.update(target, proba)
+            memory.update(target if batch.shares is None else batch.shares[None], proba)
             grown = linear_ramp(batch.progress, self.ramp)
             with frozen_statistics(network):
                 anchored = cross_entropy(network(strong[:m]), guessed)
@@ -262,7 +263,7 @@ class RunningDistributions(nn.Module):
         Parameters
         ----------
         target : Tensor of shape (b, C)
-            Labels. Where there are none, their share stays.
+            Labels, or one row of their shares. Where there are none, these stay.
         proba : Tensor of shape (m, C)
             Predictions, m > 0.
         """

@@ -136,6 +136,13 @@ def test_distributions_are_those_of_the_last_batches():
     assert set(memory.state_dict()) == {"labels", "predictions"}
 
 
+def test_guesses_are_aligned_to_the_labels_and_not_to_how_they_are_drawn(make):
+    shares, objective = torch.tensor([0.7, 0.2, 0.1]), ReMixMatch(n_views=1)
+    memory = objective.start(20, 3, "cpu")
+    objective.terms(make.network(4, 3), make.batch(shares=shares), memory)
+    assert torch.equal(memory.labels[-1], shares)
+
+
 def test_alignment():
     memory = RunningDistributions(2)
     p = torch.tensor([[0.5, 0.5], [0.9, 0.1]])
