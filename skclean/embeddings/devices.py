@@ -264,6 +264,10 @@ class DeviceImages:
             start += size
         return place
 
+    def still_readable(self, rows: np.ndarray) -> np.ndarray:
+        """Mask of the rows that were not found unreadable in this process."""
+        return self.source.readable[rows]
+
     def workers(self) -> Any:
         """As those of the source."""
         return self.source.workers()

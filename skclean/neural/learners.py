@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from skclean.neural.codivide import average_losses, divide, losses_of
 from skclean.neural.ema import AveragedNetwork
 
+#: In place of the probability that a label is right.
+UNREADABLE = -2.0
+
 
 class Learners(nn.Module):
     """The state of a training: what a checkpoint holds beside the optimizer's.
@@ -38,7 +41,8 @@ class Learners(nn.Module):
         Of the objective, one a network; empty where it has none. Those with ``attach(network)``
         may have layers behind its features, which are trained with it.
     clean : Tensor of shape (networks, n_rows)
-        Probability that a label is right, in use this epoch; -1 in rows that count as unlabelled.
+        Probability that a label is right, in use this epoch; -1 in rows that count as unlabelled,
+        `UNREADABLE` in those that could not be read any more.
     losses : Tensor of shape (networks, loss_window - 1, n_rows)
         Losses of the given labels by which the cleaners divided last, latest first; NaN before.
         As process 0 knows them.
@@ -123,9 +127,14 @@ def divide_rows(fabric, learners, cleaners, threshold, rows, data, batch_size):
                 for features, logits in outputs([judge], data.inputs, seen, batch_size)
             ]
         features, proba = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
-        proba = _averaged(learners.losses[number], proba, codes, seen)
-        trusted = rows.trusted[seen]
-        clean[number, seen] = divide(cleaner, codes, proba, features, threshold, trusted=trusted)
+        clean[number, seen] = UNREADABLE
+        # Files may have broken since the training began.
+        kept = data.inputs.still_readable(seen)
+        own, given = seen[kept], codes[kept]
+        proba = _averaged(learners.losses[number], proba[kept], given, own)
+        trusted = rows.trusted[own]
+        judged = divide(cleaner, given, proba, features[kept], threshold, trusted=trusted)
+        clean[number, own] = judged
     learners.clean.copy_(torch.from_numpy(fabric.broadcast(clean)))
 
 

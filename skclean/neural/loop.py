@@ -25,7 +25,7 @@ from skclean.embeddings.training import (
 )
 from skclean.neural.batch import Batch
 from skclean.neural.codivide import pack_cleaners, unpack_cleaners
-from skclean.neural.learners import divide_rows, validate
+from skclean.neural.learners import UNREADABLE, divide_rows, validate
 from skclean.neural.rows import DeviceRows, TrainingRows
 from skclean.neural.sampling import balanced_batches, plain_batches
 from skclean.neural.schedules import schedule_shares
@@ -332,8 +332,9 @@ def train(
 def _order(rows, clean, sizes, steps, balanced, key, fabric):
     """Rows of each step of an epoch in this process, (steps, sum of sizes)."""
     seed, epoch, number = key
-    inside = clean.cpu().numpy() >= 0
-    labelled, rest = _labelled(rows, inside), rows.candidates
+    clean = clean.cpu().numpy()
+    inside, rest = clean >= 0, rows.candidates[clean[rows.candidates] != UNREADABLE]
+    labelled = _labelled(rows, inside)
     # Where the rows are divided, those that count as labelled are not unlabelled ones too.
     if not inside[rest].all():
         rest = rest[~inside[rest]]

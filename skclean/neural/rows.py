@@ -287,6 +287,10 @@ class DeviceFeatures:
     def replacements(self, rows: np.ndarray, sizes: tuple[int, ...]) -> None:
         """All rows can be read."""
 
+    def still_readable(self, rows: np.ndarray) -> np.ndarray:
+        """Mask of the rows that can be read: all of them."""
+        return np.ones(len(rows), dtype=bool)
+
     def workers(self) -> Any:
         """Nothing is read."""
         return nullcontext()

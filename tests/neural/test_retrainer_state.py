@@ -294,6 +294,35 @@ def test_terms_without_a_gradient():
     assert NeuralRetrainer(objective, epochs=1).fit(X, Y).history_["mine"].tolist() == [0]
 
 
+class Judging(GMMCleaner):
+    """Keeps how many rows it judged."""
+
+    judged = []  # of all clones
+
+    def assess(self, given, proba, features=None):
+        self.judged.append(len(given))
+        return super().assess(given, proba, features)
+
+
+def test_files_that_break_are_judged_by_no_cleaner(tmp_path, monkeypatch):
+    image = pytest.importorskip("PIL.Image")
+    monkeypatch.setattr("skclean.embeddings._source.CACHE_BYTES", 0)
+    paths = [tmp_path / f"{i}.png" for i in range(100)]
+    for path, pixels in zip(paths, DIGITS.images):
+        image.fromarray((pixels * 15).astype(np.uint8)).save(path)
+
+    class Breaks:
+        def on_epoch_end(self, retrainer, epoch, record):
+            for path in paths[:20] if epoch == 1 else ():
+                path.write_bytes(b"")
+
+    settings = {"warmup_epochs": 2, "epochs": 4, "on_error": "skip", "callbacks": [Breaks()]}
+    retrainer = NeuralRetrainer(cleaner=Judging(), backbone="conv_net", **settings)
+    with pytest.warns(UserWarning, match="images cannot be read"):
+        retrainer.fit(paths, Y[:100])
+    assert Judging.judged == [80, 80] and retrainer.n_iter_ == 4
+
+
 def test_unreadable_rows_are_predicted_uniformly():
     readable = np.arange(400) != 7
     retrainer = NeuralRetrainer("supervised", epochs=1).fit(X, Y)
