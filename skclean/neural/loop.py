@@ -358,8 +358,10 @@ def _labelled(rows, inside):
 
 
 def _shares(rows, clean):
-    """Shares of the classes among the labelled rows, (C,) on the device."""
+    """Shares of the classes among the labelled rows, (C,) on the device; None without such rows."""
     codes = rows.codes[_labelled(rows, clean.cpu().numpy() >= 0)]
+    if not len(codes):
+        return None
     counts = np.bincount(codes, minlength=rows.target.shape[1])
     return torch.from_numpy(counts / len(codes)).to(clean)
 
