@@ -10,7 +10,7 @@ import numpy as np
 
 from skclean._array import is_dask, is_numpy, take_rows, to_numpy
 from skclean._blocks import UNIT_ROWS, own_column
-from skclean._fields import STATUSES, UNKNOWN, VALUES
+from skclean._fields import STATUSES, VALUES
 from skclean._files import replacing, replacing_folder
 from skclean._optional import import_optional
 from skclean.samples import LabelledSamples
@@ -199,10 +199,9 @@ def _is_ours(file):
 
 def _flat(samples):
     """Columns of one value a row, each with the names of its codes or None."""
-    codes, status, classes = samples.label_codes, samples.status_codes, samples.classes
-    known = codes if status is None else np.where(status == UNKNOWN, -1, codes)
-    found = {"given": (samples.given, classes), "label": (known, classes)}
-    found["status"] = status, np.asarray(STATUSES)
+    codes, classes = samples.label_codes, samples.classes
+    found = {"given": (samples.given, classes), "label": (samples._known_codes(), classes)}
+    found["status"] = samples.status_codes, np.asarray(STATUSES)
     if samples.proba is not None:
         found["label_proba"] = own_column(samples.proba, np.maximum(codes, 0)), None
     found |= {name: (getattr(samples, name), None) for name in VALUES}

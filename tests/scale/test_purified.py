@@ -163,6 +163,13 @@ def test_times_of_a_zone(tmp_path):
     assert written.to_pylist() == list(times)
 
 
+def test_rows_that_could_not_be_read_have_no_label(tmp_path):
+    labels = ["a", "b", "a"]
+    samples = LabelledSamples(np.eye(3), labels, labels=labels, readable=[True, True, False])
+    found = pq.read_table(write_purified(samples, tmp_path / "p.parquet"))
+    assert found["label"].to_pylist() == ["a", "b", None]
+
+
 def test_nothing_to_write(tmp_path):
     with pytest.raises(ValueError, match="expected purified labels, got ndarray"):
         write_purified(np.ones((3, 2)), tmp_path / "a.parquet")
