@@ -17,10 +17,10 @@ def open_features(features: Any) -> dict[str, Any]:
     """Features as an array, and the index and column names if they came as a DataFrame."""
     check_kind(features, _NAME)
     features = detached(features)
-    index = names = None
-    if hasattr(features, "iloc"):
-        index = features.index
-    columns = getattr(features, "columns", None)
+    index = features.index if hasattr(features, "iloc") else None
+    # The columns of a table of Arrow are its data.
+    columns = features.schema.names if is_arrow(features) else getattr(features, "columns", None)
+    names = None
     if columns is not None and all(isinstance(c, str) for c in columns):
         names = np.asarray(columns, dtype=object)
     if is_numpy(features):
@@ -33,6 +33,11 @@ def open_features(features: Any) -> dict[str, Any]:
             "array.reshape(1, -1) if it contains a single sample."
         )
     return {"features": features, "index": index, "feature_names": names}
+
+
+def is_arrow(X: Any) -> bool:
+    """Whether X is a table or a batch of Arrow."""
+    return hasattr(getattr(X, "schema", None), "types")
 
 
 def held_features(features: Any) -> np.ndarray:
@@ -98,10 +103,9 @@ def _times(features):
             if _of_time(kind) or (held and _holds_times(kind, features.iloc[:, place]))
         ]
         return f"columns {short(columns)}" if columns else None
-    schema = getattr(features, "schema", None)
-    if hasattr(schema, "types"):
+    if is_arrow(features):
         is_temporal = import_optional("pyarrow.types", "scale").is_temporal
-        named = zip(schema.names, schema.types)
+        named = zip(features.schema.names, features.schema.types)
         columns = [name for name, kind in named if is_temporal(getattr(kind, "value_type", kind))]
         return f"columns {short(columns)}" if columns else None
     if not hasattr(features, "dtype"):

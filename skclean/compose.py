@@ -13,6 +13,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skclean._array import take_rows
+from skclean._features import is_arrow
+from skclean._optional import import_optional
 from skclean._output import TransformsSamples
 from skclean._training_data import (
     check_classifier,
@@ -40,7 +42,8 @@ from skclean.samples import LabelledSamples
 class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
     """Apply a transformer to the features inside a container; the labels travel along.
 
-    On bare arrays it behaves as the transformer itself.
+    On bare arrays it behaves as the transformer itself, on a table of Arrow as on the DataFrame of
+    pandas that holds the same.
 
     Parameters
     ----------
@@ -95,6 +98,7 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
             If `y` differs from the container's given labels, and as the transformer raises.
         """
         self._start()
+        X = _of_pandas(X)
         if isinstance(X, LabelledSamples):
             self._fit_container(X, y)
             return self._finish(X)
@@ -106,6 +110,7 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         if isinstance(X, LabelledSamples):
             return self.fit(X, y).transform(X)
         self._start()
+        X = _of_pandas(X)
         if hasattr(self.transformer_, "fit_transform"):
             features = self.transformer_.fit_transform(X, y)
         else:
@@ -124,6 +129,7 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
             If a container has other feature names than in the fit, and as the transformer raises.
         """
         check_is_fitted(self)
+        X = _of_pandas(X)
         if not isinstance(X, LabelledSamples):
             if not self._of_names:
                 return self.transformer_.transform(X)
@@ -203,8 +209,16 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         return tags
 
 
+def _of_pandas(X):
+    """X, but a table of Arrow, of which scikit-learn takes no columns, as a DataFrame of pandas."""
+    if not is_arrow(X):
+        return X
+    import_optional("pandas", "report")
+    return X.to_pandas(ignore_metadata=True)
+
+
 def _is_frame(X):
-    """Whether X is a DataFrame of pandas or polars; `columns` of arrow's tables are no names."""
+    """Whether X is a DataFrame of pandas or polars."""
     return hasattr(X, "iloc") or any(isinstance(c, str) for c in getattr(X, "columns", ()))
 
 

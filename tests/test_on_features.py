@@ -160,6 +160,25 @@ def test_frames_without_an_index_behind_a_fit_on_a_container():
         wrapped.transform(Frame(X[:, ::-1], list("dcba")))
 
 
+def test_tables_of_arrow_have_named_columns():
+    pd, pa = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    table = pa.Table.from_pandas(pd.DataFrame(X, np.arange(N)[::-1], list("abcd")))
+    assert LabelledSamples(table).feature_names.tolist() == table.column_names
+    table = table.select(list("abcd"))
+    chosen = ColumnTransformer([("scale", StandardScaler(), ["a", "c"])])
+    expected = chosen.fit_transform(pd.DataFrame(X, columns=list("abcd")))
+    container = LabelledSamples(table, GIVEN)
+    for X_fit in (container, table, table.to_batches()[0]):
+        wrapped = OnFeatures(chosen).fit(X_fit)
+        np.testing.assert_allclose(wrapped.transform(container).features, expected)
+        np.testing.assert_allclose(wrapped.transform(table), expected)
+        np.testing.assert_allclose(OnFeatures(chosen).fit_transform(table), expected)
+    wrapped = OnFeatures(StandardScaler()).fit(container)
+    for other in (LabelledSamples(table.select(list("dcba"))), table.select(list("dcba"))):
+        with pytest.raises(ValueError, match=r"expected the features \[a, b, c, d\], got"):
+            wrapped.transform(other)
+
+
 def test_rows_of_what_is_no_plain_frame():
     pd = pytest.importorskip("pandas")
 
