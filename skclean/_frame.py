@@ -1,5 +1,6 @@
 """Containers to pandas DataFrames and back."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -45,15 +46,11 @@ class Frames:
         ImportError
             If pandas is not installed: ``pip install skclean[report]``.
         ValueError
-            If cleanlab's columns are asked for and no cleaner has judged given labels.
+            If cleanlab's columns are asked for and no cleaner has judged given labels, or if a
+            feature has the name of another column.
         """
         pd = import_optional("pandas", "report")
         columns: dict[str, Any] = {}
-        if features:
-            check_in_memory(self.features, "LabelledSamples.to_frame", "features", "features=False")
-            names = self.feature_names
-            names = [f"x{j}" for j in range(self.n_features)] if names is None else names
-            columns.update(zip(names, to_numpy(self.features).T, strict=True))
         if self.given is not None:
             columns["given"] = pd.Categorical.from_codes(self.given, self.classes)
         if self.purified:
@@ -68,6 +65,8 @@ class Frames:
                 columns[field] = getattr(self, field)
         if cleanlab:
             columns.update(_cleanlab_columns(self, pd))
+        if features:
+            columns = _feature_cells(self, columns) | columns
         return pd.DataFrame(columns, index=self.index)
 
     @classmethod
@@ -131,6 +130,20 @@ def check_in_memory(x: Any, name: str, what: str, instead: str) -> None:
             f"{name}: expected {what} in memory, got a dask array of shape {x.shape}; do purify "
             f"X.compute() where it fits, or pass {instead}."
         )
+
+
+def _feature_cells(samples, others):
+    """The features by their names, which must differ from those of the other columns."""
+    check_in_memory(samples.features, "LabelledSamples.to_frame", "features", "features=False")
+    names = samples.feature_names
+    names = [f"x{j}" for j in range(samples.n_features)] if names is None else list(names)
+    twice = [name for name, count in Counter([*names, *others]).items() if count > 1]
+    if twice:
+        raise ValueError(
+            "LabelledSamples.to_frame: expected features of other names than those of the columns "
+            f"written, got {', '.join(map(repr, twice))}; do rename them."
+        )
+    return dict(zip(names, to_numpy(samples.features).T, strict=True))
 
 
 def _cleanlab_columns(samples, pd):

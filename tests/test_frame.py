@@ -97,6 +97,15 @@ def test_cleanlab_names_without_clean_proba_are_filled_from_proba():
         LabelledSamples(X, GIVEN).to_frame(cleanlab=True)
 
 
+@pytest.mark.parametrize("names", [["a", "given"], ["a", "a"]])
+def test_no_column_takes_the_place_of_another(names):
+    pd = pytest.importorskip("pandas")
+    samples = LabelledSamples(pd.DataFrame(X[:, :2], columns=names), GIVEN)
+    assert list(samples.to_frame()) == ["given"]
+    with pytest.raises(ValueError, match=f"features of other names .* got '{names[1]}'; do rename"):
+        samples.to_frame(features=True)
+
+
 def test_there_and_back():
     pd = pytest.importorskip("pandas")
     frame = table(pd)
