@@ -74,16 +74,18 @@ def check_kind(features: Any, name: str) -> None:
             f"{name}: expected features without masked values, got one in row {row}; do impute "
             "them, or pass X.data where the mask shall not count."
         )
+    if hasattr(features, "to_dask_array"):
+        raise ValueError(
+            f"{name}: expected an array, got a DataFrame of dask; do call "
+            "X.to_dask_array(lengths=True)."
+        )
+    if hasattr(type(features), "collect"):
+        raise ValueError(f"{name}: expected an array, got a LazyFrame; do call X.collect().")
     times = _times(features)
     if times:
         raise ValueError(
             f"{name}: expected numbers as features, got dates or times in {times}; do leave them "
             "out, or count them in a unit of yours: (times - first) / numpy.timedelta64(1, 'D')."
-        )
-    if hasattr(features, "to_dask_array"):
-        raise ValueError(
-            f"{name}: expected an array, got a DataFrame of dask; do call "
-            "X.to_dask_array(lengths=True)."
         )
     if is_dask(features) and np.isnan(features.shape).any():
         raise ValueError(
@@ -152,6 +154,12 @@ def no_number(features: Any, name: str) -> str | None:
         # Missing values last: in a column of strings they are not what is wrong.
         rows = np.argsort(is_missing(cells), kind="stable")
         row, error = next((i, e) for i in rows if (e := _failure(cells[i : i + 1])) is not None)
+        if isinstance(cells[row], (list, tuple, np.ndarray)):
+            return (
+                f"{name}: expected numbers as features, got {len(cells[row])} values in "
+                f"column {shown(column)}, row {row}; do make an array of them: "
+                f"numpy.stack(column) ({error})"
+            )
         missing = is_missing(cells[row : row + 1])[0]
         return (
             f"{name}: expected numbers as features, got {shown(cells[row])} in column "
@@ -189,8 +197,8 @@ def _other_columns(features):
                 yield column, np.asarray(features.iloc[:, place], dtype=object)
         return
     cells = np.asarray(features)
-    if cells.ndim == 2 and cells.dtype.kind not in "biufc":
-        yield from enumerate(cells.T)
+    if cells.ndim in (1, 2) and cells.dtype.kind not in "biufc":
+        yield from enumerate(cells.T if cells.ndim == 2 else [cells])
 
 
 def _failure(cells):

@@ -282,6 +282,26 @@ def test_a_table_of_arrow_is_named_by_position():
         assert "got 'a' in column 1, row 0;" in message
 
 
+def test_columns_of_lists_are_to_be_stacked():
+    pd = pytest.importorskip("pandas")
+    rows = pd.Series(X.tolist())
+    for lists in (rows, rows.map(np.array).to_frame("e")):
+        for message in refused(lists):
+            assert f"got {X.shape[1]} values in column" in message
+            assert "do make an array of them: numpy.stack(column)" in message
+
+
+def test_a_lazy_frame_is_to_be_collected():
+    class LazyFrame:
+        def collect(self):
+            raise AssertionError
+
+    for message in refused(LazyFrame()):
+        assert message.endswith("expected an array, got a LazyFrame; do call X.collect().")
+    pd = pytest.importorskip("pandas")
+    assert LabelledSamples(pd.DataFrame({"collect": X[:, 0]})).n_features == 1
+
+
 def test_names_and_width_come_before_cells():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X, columns=["u", "v"]).astype(object)
