@@ -11,6 +11,7 @@ from skclean._features import check_kind
 from skclean._labels import (
     check_classes,
     encode_labels,
+    is_missing,
     is_missing_label,
     label_array,
     short,
@@ -318,10 +319,14 @@ def check_trusted(trusted: Any, given: np.ndarray | None, n: int, name: str) -> 
 def _check_mask(mask, n, field, name):
     mask = label_array(mask) if np.ma.is_masked(mask) else to_numpy(mask)
     if mask.dtype != bool:
-        do = f"{field} == 1" if mask.shape == (n,) else f"numpy.isin(numpy.arange({n}), rows)"
+        do = f"pass a mask: {field} == 1"
+        if mask.shape != (n,):
+            do = f"pass a mask: numpy.isin(numpy.arange({n}), rows)"
+        elif (missing := is_missing(mask)).any():
+            do = f"fill in False where it is missing: row {int(np.argmax(missing))}"
         raise ValueError(
             f"{name}: expected {field} as a boolean mask of {n} rows, got {mask.dtype} of "
-            f"shape {mask.shape}; do pass a mask: {do}."
+            f"shape {mask.shape}; do {do}."
         )
     return _one_per_row(mask, n, field, name)
 

@@ -115,6 +115,12 @@ def test_torch_half_precision():
         (X * 1j, Y, {}, "Complex data not supported"),
         (X, Y, {"trusted": [0, 3]}, r"Cleaner: expected trusted as a boolean mask.*isin"),
         (X, Y, {"trusted": [0, 1, 0, 0, 1, 0]}, "boolean mask.*do pass a mask: trusted == 1"),
+        (
+            X,
+            Y,
+            {"trusted": [True] * 5 + [None]},
+            "do fill in False where it is missing: row 5",
+        ),
         (X, Y, {"trusted": np.ones(5, bool)}, r"trusted of shape \(6,\).*got \(5,\)"),
         (X, [0, 1, None, 0, 1, 2], {"trusted": np.ones(6, bool)}, "got none in row 2"),
         (LabelledSamples(X), None, {}, "requires y to be passed, but the target y is None"),
