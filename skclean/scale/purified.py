@@ -10,6 +10,7 @@ import numpy as np
 
 from skclean._array import is_dask, is_numpy, take_rows, to_numpy
 from skclean._blocks import UNIT_ROWS, own_column
+from skclean._features import is_arrow
 from skclean._fields import STATUSES, VALUES
 from skclean._files import replacing, replacing_folder
 from skclean._optional import import_optional
@@ -25,7 +26,7 @@ def write_purified(
     samples: LabelledSamples,
     path: Any,
     *,
-    columns: dict[str, Any] | None = None,
+    columns: Any = None,
     proba: bool = True,
     embedding: str | None = None,
     overwrite: bool = False,
@@ -47,8 +48,9 @@ def write_purified(
         begins with no letter, such as run-1.5, is that of a folder, whose files
         ``part-00000.parquet`` and so on hold 16,384 rows each, in order; the workers of a cluster
         must see it under the same name.
-    columns : dict of str to array-like of shape (n,), or None, default=None
-        Written first, such as the ids of the rows; pandas and arrow types are kept.
+    columns : dict of str to array-like of shape (n,), DataFrame or None, default=None
+        Written first, such as the ids of the rows; pandas and arrow types are kept. A table of
+        pandas, polars or Arrow gives all of its columns, without an index.
     proba : bool, default=True
         Whether the soft labels are written, as lists of C numbers in the order of `classes`.
     embedding : str or None, default=None
@@ -83,7 +85,7 @@ def write_purified(
         If pyarrow is not installed.
     """
     pa, pq = import_optional("pyarrow", "scale"), import_optional("pyarrow.parquet", "scale")
-    path, columns = Path(path), dict(columns or {})
+    path, columns = Path(path), _columns(columns)
     _check(samples, columns, embedding)
     _check_free(path, overwrite)
     flat = _flat(samples)
@@ -115,6 +117,14 @@ def write_purified(
             writer = writer or opened.enter_context(pq.ParquetWriter(temporary, table.schema))
             writer.write_table(table)
     return path
+
+
+def _columns(columns):
+    """The columns of a dict or table by their names."""
+    if columns is None:
+        return {}
+    names = columns.schema.names if is_arrow(columns) else getattr(columns, "columns", columns)
+    return {name: columns[name] for name in names}
 
 
 def _check(samples, columns, embedding):

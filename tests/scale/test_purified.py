@@ -170,6 +170,18 @@ def test_rows_that_could_not_be_read_have_no_label(tmp_path):
     assert found["label"].to_pylist() == ["a", "b", None]
 
 
+def test_columns_of_a_table(tmp_path):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"id": [7, 8, 9, 10], "text": list("abcd")}, index=[3, 2, 1, 0])
+    for columns in (dict(frame), frame, pa.Table.from_pandas(frame, preserve_index=False)):
+        out = write_purified(
+            purified(X[:4]), tmp_path / "o.parquet", columns=columns, overwrite=True
+        )
+        found = pq.read_table(out)
+        assert found.column_names[:3] == ["id", "text", "given"]
+        assert found["id"].to_pylist() == [7, 8, 9, 10]
+
+
 def test_nothing_to_write(tmp_path):
     with pytest.raises(ValueError, match="expected purified labels, got ndarray"):
         write_purified(np.ones((3, 2)), tmp_path / "a.parquet")
