@@ -28,6 +28,11 @@ UNMIXING_GAIN = 0.03
 #: quarters. Far above, noise is believed unless it makes the labels clearly less likely: rows at
 #: one place with labels of several classes are what wrong labels look like, and nothing else.
 SUPPORT_SEPARATIONS, SUPPORT_NATS = (2 / 3, 0.8, 0.9), (3.0, 0.0, -4.0)
+#: The same of two classes in many rows, or where no more than such a share of the labels is
+#: predicted: they are told by one score, and a flat cloud of it, cut in two, is what features give
+#: that hardly predict labels. Of probabilities of many rows, noise has to be borne out up to the
+#: last share.
+TWO_SEPARATIONS, TWO_WEAK, TWO_PREDICTED = (0.8, 0.82, 0.9), 0.72, 0.8
 #: What it takes, in nats a class, by weak scores and by probabilities that predict fewer than half
 #: of the labels, once so many times as much is taken off as the likelihood loses with each row left
 #: out of T.
@@ -44,10 +49,11 @@ LEAST_SHARE = 0.5
 #: more than the first, as each row is between two, however far the first lies from the last. Where
 #: no more than the second share of the labels is predicted, noise takes so many nats a class.
 IN_A_ROW, ROW_PREDICTED, ROW_NATS = 0.25, 0.55, 8.0
-#: Of scores of such `separation` and `clearness`, a model takes noise for overlap of classes that
-#: expects to be right in fewer rows than the clearness says, by the third. Gaussian scores take its
-#: place if they expect to be right in as many as the fourth.
-APART_SEPARATION, CLEAR, CONTRADICTION, SURE_OF_ROWS = 0.6, 0.68, 0.05, 0.9
+#: Of scores of such `separation` and `clearness`, of two classes the first of `TWO_SEPARATIONS`, a
+#: model takes noise for overlap of classes that expects to be right in fewer rows than the
+#: clearness says, by the third. Gaussian scores take its place if they expect to be right in as
+#: many as the fourth.
+APART_SEPARATION, CLEAR, CONTRADICTION, SURE_OF_ROWS = 0.6, 0.7, 0.05, 0.9
 #: So many trusted rows of each class bear noise out by themselves.
 SURE = 3
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
@@ -81,13 +87,15 @@ def fit_supported(
     counts against it.
 
     Of any number of rows, noise is not believed that weak scores of up to `QUADRATIC_CLASSES`
-    classes hardly bear out (see `MISFIT`), unless `SURE` rows of each class are trusted. Scores are
-    weak whose `separation` is that of one cloud, and, of many rows, probabilities that predict
-    fewer than half of the labels. Real noise is missed there, too, where it says little. Where it
-    is believed without M, it is scaled down as far as that makes labels likelier, and the model
-    says how much less would explain them nearly as well (`least_share`). More rows bear out all
-    else. Scores of classes that follow on one another, few of them predicted, are weak, too, and
-    noise takes `ROW_NATS` nats a class there: overlap of grades is much like noise among them.
+    classes hardly bear out (see `MISFIT`), or not by the nats that one cloud takes, unless `SURE`
+    rows of each class are trusted. Scores are weak whose `separation` is that of one cloud, and, of
+    many rows, probabilities that predict fewer than half of the labels, or of two classes
+    `TWO_PREDICTED`, and need `PROBA_CLASS_NATS`. Real noise is missed there, too, where it says
+    little. Where it is believed without M, it is scaled down as far as that makes labels likelier,
+    and the model says how much less would explain them nearly as well (`least_share`). More rows
+    bear out all else. Scores of classes that follow on one another, few of them predicted, are
+    weak, too, and noise takes `ROW_NATS` nats a class there: overlap of grades is much like noise
+    among them.
 
     Noise that depends on the row is likelier as overlap of classes, which the scores can contradict
     (`clearness`): Gaussian scores (`fit_gaussian_scores`) then take the place of the model.
@@ -121,18 +129,20 @@ def fit_supported(
     host = to_numpy(scores).astype(np.float64)
     predicted = np.mean(host.argmax(axis=1) == given)
     apart, in_a_row = _separation(host, predicted)
-    one_cloud = not log_proba and apart < SUPPORT_SEPARATIONS[0]
+    two = n_classes == 2 and predicted <= TWO_WEAK
+    separations = TWO_SEPARATIONS if two else SUPPORT_SEPARATIONS
+    one_cloud = not log_proba and apart < separations[0]
     if not informative and (log_proba or one_cloud or _told(plain, given) <= 0):
         return plain, plain.posterior(scores, given)
     weak, unmixed = one_cloud and not _sure(given, trusted, n_classes), False
-    needed, optimism = needed_support(apart), 0.0
+    needed, optimism = needed_support(apart, separations), 0.0
     in_a_row = in_a_row and weak
     if in_a_row or ((log_proba or weak) and predicted <= 0.5):
         least = ROW_NATS if in_a_row else PROBA_CLASS_NATS if log_proba else CLASS_NATS
         needed, optimism = max(needed, least * n_classes), OPTIMISM
     simpler = fit_rows(scores, given, trusted, transition=clean, **limits)
     rivals = simpler[0].by_power
-    if not log_proba and apart >= SUPPORT_SEPARATIONS[1]:
+    if not log_proba and apart >= separations[1]:
         rivals = (plain.log_likelihood,)
     beside = {"rivals": rivals, "needed": needed, "optimism": optimism}
     unmix = None if log_proba else False
@@ -172,17 +182,18 @@ def _weighed(scores, given, trusted, clean, limits):
     rows = rows_of_fit(given, None, SUPPORT_ROWS)
     some = few_rows(scores, rows)
     few, sure = to_numpy(some).astype(np.float64), None if trusted is None else trusted[rows]
-    predicted, needed = np.mean(few.argmax(axis=1) == given[rows]), -np.inf
+    predicted, n_classes = np.mean(few.argmax(axis=1) == given[rows]), few.shape[1]
     if limits["log_proba"]:
-        weak = predicted <= 0.5
+        weak = predicted <= (0.5 if n_classes > 2 else TWO_PREDICTED)
+        needed = PROBA_CLASS_NATS * n_classes
     else:
         separated, in_a_row = _separation(few, predicted)
-        weak = separated < SUPPORT_SEPARATIONS[0]
-        needed = ROW_NATS * few.shape[1] if in_a_row else needed
+        weak = separated < (SUPPORT_SEPARATIONS if n_classes > 2 else TWO_SEPARATIONS)[0]
+        needed = ROW_NATS * n_classes if in_a_row else SUPPORT_NATS[0]
         apart = _of_gaussian_scores(model, some, few, given[rows], sure)
         if apart is not None:
             return apart, rows, apart.posterior(some, given[rows])
-    if not weak or _sure(given, trusted, few.shape[1]):
+    if not weak or _sure(given, trusted, n_classes):
         return found
     noise = _noise(gamma, given[fitted])
     if noise >= LITTLE_NOISE:
@@ -205,7 +216,8 @@ def _of_gaussian_scores(model, scores, host, given, trusted):
     """
     clear = clearness(host)
     expected = float(to_numpy(model.class_proba(scores)).max(axis=1).mean())
-    if separation(host) < APART_SEPARATION or clear < max(CLEAR, expected + CONTRADICTION):
+    least = CLEAR if host.shape[1] > 2 else TWO_SEPARATIONS[0]
+    if separation(host) < APART_SEPARATION or clear < max(least, expected + CONTRADICTION):
         return None
     apart = fit_gaussian_scores(host, given, trusted)
     expected = float(to_numpy(apart.class_proba(scores)).max(axis=1).mean())
@@ -273,9 +285,9 @@ def _sure(given, trusted, n_classes):
     return trusted is not None and np.bincount(given[trusted], minlength=n_classes).min() >= SURE
 
 
-def needed_support(separation: float) -> float:
+def needed_support(separation: float, separations: tuple = SUPPORT_SEPARATIONS) -> float:
     """Nats by which noise must make few labels likelier to be believed; see `separation`."""
-    return float(np.interp(separation, SUPPORT_SEPARATIONS, SUPPORT_NATS))
+    return float(np.interp(separation, separations, SUPPORT_NATS))
 
 
 def separation(scores: np.ndarray) -> float:
@@ -298,9 +310,10 @@ def _separation(scores, predicted):
 def clearness(scores: np.ndarray) -> float:
     """E[m]^2 / E[m^2] of the differences m between the two greatest scores of each row (n, C).
 
-    Of two classes it is their `separation`. Calibrated scores of right labels predict at least that
-    share of them, or two thirds: both are 3/4 where rows are evenly spread between two classes. It
-    is greater where rows lie at places that are nobody's corner, as wrong labels make them.
+    Of two classes it is their `separation`. Calibrated scores that reach certainty predict at least
+    that share of right labels, or two thirds: both are 3/4 where rows are evenly spread between two
+    classes. It is greater where rows lie at places that are nobody's corner, as wrong labels make
+    them; and where features hardly predict labels, as it does not depend on the unit of the scores.
     """
     best = np.partition(scores, -2, axis=1)
     margin = best[:, -1] - best[:, -2]

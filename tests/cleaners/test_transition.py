@@ -387,6 +387,18 @@ def test_few_rows_of_real_data_are_mended_and_left_alone_when_clean():
         assert low < np.sum(noisy != y) < high
 
 
+@pytest.mark.parametrize("n", [400, 1500, 4000, 8000])
+@pytest.mark.parametrize("slope", [0.2, 0.3, 0.4])
+def test_labels_that_features_hardly_predict_are_not_wrong(n, slope):
+    rng = np.random.default_rng(1)
+    X = rng.uniform(-1, 1, (n, 3))
+    y = (rng.random(n) < 0.5 + slope * X[:, 0]).astype(int)
+    assert np.mean(TransitionCleaner().fit(X, y).transduction_ == y) > 0.99
+    if n == 8000:
+        cleaner = TransitionCleaner(estimator=LogisticRegression(), cv=5)
+        assert np.mean(cleaner.fit(X, y).transduction_ == y) > 0.9
+
+
 def test_few_rows_of_overlapping_classes_do_not_look_clean():
     rng = np.random.RandomState(1)
     truth = rng.randint(0, 3, 90)

@@ -12,6 +12,7 @@ from skclean.decision.transition import fit_transition
 from skclean.decision.transition_support import (
     SUPPORT_NATS,
     SUPPORT_SEPARATIONS,
+    TWO_SEPARATIONS,
     fit_supported,
     needed_support,
     separation,
@@ -53,6 +54,8 @@ def test_the_further_classes_stand_apart_the_less_support_noise_needs():
     assert (needed[0], needed[-1]) == (SUPPORT_NATS[0], SUPPORT_NATS[-1])
     assert needed_support(2 / np.pi) == SUPPORT_NATS[0]
     assert needed_support(SUPPORT_SEPARATIONS[1] + 0.05) < 0
+    # Two classes cut out of a flat cloud.
+    assert needed_support(3 / 4, TWO_SEPARATIONS) == SUPPORT_NATS[0]
 
 
 def test_many_rows_are_believed_as_they_are(monkeypatch):
@@ -93,9 +96,9 @@ def test_weak_scores_that_predict_few_labels_need_more(monkeypatch):
 
 def test_scores_that_tell_little_but_of_classes_that_stand_apart_bear_noise_out():
     rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, 400)
-    scores = 0.15 * (np.eye(2)[truth] + 0.3 * rng.standard_normal((400, 2)))
-    given = np.where(rng.random(400) < 0.4, 1 - truth, truth)
+    truth = rng.integers(0, 3, 400)
+    scores = 0.15 * (np.eye(3)[truth] + 0.3 * rng.standard_normal((400, 3)))
+    given = np.where(rng.random(400) < 0.55, rng.integers(0, 3, 400), truth)
     assert separation(scores) > SUPPORT_SEPARATIONS[0]
     _, gamma = fit_supported(scores, given, temperature=1.0, informative=False)
     assert np.mean(gamma.argmax(axis=1) == truth) > 0.9
@@ -144,6 +147,7 @@ def test_each_condition_of_disbelief(monkeypatch, constant, value, few_classes):
     monkeypatch.setattr(transition_support, "SHARES", ())
     if few_classes:
         monkeypatch.setattr(transition_support, constant, value)
+        monkeypatch.setattr(transition_support, "SUPPORT_NATS", (-99.0, -99.0, -99.0))
     else:
         monkeypatch.setattr(transition_support, "QUADRATIC_CLASSES", 3)
     _, gamma = fit_supported(scores, given, temperature=1.0)
