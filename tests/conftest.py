@@ -73,6 +73,14 @@ def xp(request, monkeypatch):
     return _LIBRARIES[request.param](monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def _draws_of_its_own(request):
+    """Let each test draw the same from the `RNG` of its module, whichever tests ran before it."""
+    rng = getattr(request.module, "RNG", None)
+    if rng is not None:
+        rng.bit_generator.state = np.random.default_rng(1).bit_generator.state
+
+
 @pytest.fixture
 def blobs():
     """300 rows of three overlapping classes, their truth as codes, labels of str, a third drawn."""

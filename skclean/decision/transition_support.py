@@ -22,11 +22,11 @@ from skclean.decision.transition_model import TransitionModel
 
 #: Up to `SUPPORT_ROWS` rows, M has to make the labels likelier by so many nats a row.
 UNMIXING_GAIN = 0.03
-#: Up to `SUPPORT_ROWS` rows, noise has to make the labels likelier by so many nats in all, where
-#: classes make up these shares of the variance of the scores, and in between by lines. Groups cut
-#: out of one cloud of Gaussian scores make up less than two thirds, out of a flat one three
-#: quarters. Far above, noise is believed unless it makes the labels clearly less likely: rows at
-#: one place with labels of several classes are what wrong labels look like, and nothing else.
+#: Noise has to make the labels likelier by so many nats in all, where classes make up these shares
+#: of the variance of the scores, and in between by lines. Groups cut out of one cloud of Gaussian
+#: scores make up less than two thirds, out of a flat one three quarters. Far above, noise is
+#: believed unless it makes few labels clearly less likely: rows at one place with labels of several
+#: classes are what wrong labels look like, and nothing else.
 SUPPORT_SEPARATIONS, SUPPORT_NATS = (2 / 3, 0.8, 0.9), (3.0, 0.0, -4.0)
 #: The same of two classes in many rows, or where no more than such a share of the labels is
 #: predicted: they are told by one score, and a flat cloud of it, cut in two, is what features give
@@ -54,6 +54,11 @@ IN_A_ROW, ROW_PREDICTED, ROW_NATS = 0.25, 0.55, 8.0
 #: clearness says, by the third. Gaussian scores take its place if they expect to be right in as
 #: many as the fourth.
 APART_SEPARATION, CLEAR, CONTRADICTION, SURE_OF_ROWS = 0.6, 0.7, 0.05, 0.9
+#: A class vanishes that keeps less than the first share of its labels. Where no more than the
+#: second share of the labels is predicted, T may be the confusion of classes that features do not
+#: tell apart. It is, if each class takes in labels of one that vanishes, beyond what all others do,
+#: by more than the third share of its own, on average.
+VANISHED, VANISHED_PREDICTED, TAKEN_IN = 0.3, 0.5, 0.2
 #: So many trusted rows of each class bear noise out by themselves.
 SURE = 3
 #: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
@@ -86,16 +91,17 @@ def fit_supported(
     noise then takes `PROBA_CLASS_NATS` or `CLASS_NATS` nats a class, and a T that fits single rows
     counts against it.
 
-    Of any number of rows, noise is not believed that weak scores of up to `QUADRATIC_CLASSES`
-    classes hardly bear out (see `MISFIT`), or not by the nats that one cloud takes, unless `SURE`
-    rows of each class are trusted. Scores are weak whose `separation` is that of one cloud, and, of
-    many rows, probabilities that predict fewer than half of the labels, or of two classes
-    `TWO_PREDICTED`, and need `PROBA_CLASS_NATS`. Real noise is missed there, too, where it says
-    little. Where it is believed without M, it is scaled down as far as that makes labels likelier,
-    and the model says how much less would explain them nearly as well (`least_share`). More rows
-    bear out all else. Scores of classes that follow on one another, few of them predicted, are
-    weak, too, and noise takes `ROW_NATS` nats a class there: overlap of grades is much like noise
-    among them.
+    Of any number of rows, noise is not believed that makes one class of several (see `TAKEN_IN`),
+    or that scores of up to `QUADRATIC_CLASSES` classes do not bear out by the nats that their
+    separation takes, or hardly (see `MISFIT`): the latter of weak scores, and of many rows of those
+    below the second separation. `SURE` trusted rows of each class bear it out. Scores are weak
+    whose `separation` is that of one cloud, and, of many rows, probabilities that predict fewer
+    than half of the labels, or of two classes `TWO_PREDICTED`, and need `PROBA_CLASS_NATS`. Real
+    noise is missed there, too, where it says little. Where it is believed without M, it is scaled
+    down as far as that makes labels likelier, and the model says how much less would explain them
+    nearly as well (`least_share`). Scores of classes that follow on one another, few of them
+    predicted, are weak, too, and noise takes `ROW_NATS` nats a class there: overlap of grades is
+    much like noise among them.
 
     Noise that depends on the row is likelier as overlap of classes, which the scores can contradict
     (`clearness`): Gaussian scores (`fit_gaussian_scores`) then take the place of the model.
@@ -134,7 +140,8 @@ def fit_supported(
     one_cloud = not log_proba and apart < separations[0]
     if not informative and (log_proba or one_cloud or _told(plain, given) <= 0):
         return plain, plain.posterior(scores, given)
-    weak, unmixed = one_cloud and not _sure(given, trusted, n_classes), False
+    sure, unmixed = _sure(given, trusted, n_classes), False
+    weak = one_cloud and n_classes <= QUADRATIC_CLASSES and not sure
     needed, optimism = needed_support(apart, separations), 0.0
     in_a_row = in_a_row and weak
     if in_a_row or ((log_proba or weak) and predicted <= 0.5):
@@ -157,7 +164,8 @@ def fit_supported(
         if unmixed:
             other[0].support = found[0].support
             found = other
-    if found[0].support < needed:
+    confused = not sure and _confused(found[0], found[-1], given, predicted)
+    if confused or found[0].support < needed:
         found = simpler
         found[0].support = -np.inf
     elif weak and not unmixed:
@@ -167,7 +175,9 @@ def fit_supported(
     if n * (found[0].log_likelihood - plain.log_likelihood) < least:
         found = plain, plain.posterior(scores, given)
     model, *_, gamma = found
-    apart_model = None if log_proba else _of_gaussian_scores(model, scores, host, given, trusted)
+    apart_model = None
+    if not log_proba:
+        apart_model = _of_gaussian_scores(model, scores, host, given, trusted, predicted)
     if apart_model is not None:
         model, gamma, weak = apart_model, apart_model.posterior(scores, given), False
     model.needed, model.separation = needed, 1.0 if log_proba else apart
@@ -184,31 +194,41 @@ def _weighed(scores, given, trusted, clean, limits):
     few, sure = to_numpy(some).astype(np.float64), None if trusted is None else trusted[rows]
     predicted, n_classes = np.mean(few.argmax(axis=1) == given[rows]), few.shape[1]
     if limits["log_proba"]:
-        weak = predicted <= (0.5 if n_classes > 2 else TWO_PREDICTED)
+        weak = unclear = doubtful = predicted <= (0.5 if n_classes > 2 else TWO_PREDICTED)
         needed = PROBA_CLASS_NATS * n_classes
     else:
+        separations = SUPPORT_SEPARATIONS if n_classes > 2 else TWO_SEPARATIONS
         separated, in_a_row = _separation(few, predicted)
-        weak = separated < (SUPPORT_SEPARATIONS if n_classes > 2 else TWO_SEPARATIONS)[0]
-        needed = ROW_NATS * n_classes if in_a_row else SUPPORT_NATS[0]
-        apart = _of_gaussian_scores(model, some, few, given[rows], sure)
+        weak, unclear, doubtful = (separated < least for least in separations)
+        needed = needed_support(separated, separations)
+        if in_a_row or predicted <= 0.5:
+            needed = max(needed, (ROW_NATS if in_a_row else CLASS_NATS) * n_classes)
+        apart = _of_gaussian_scores(model, some, few, given[rows], sure, predicted)
         if apart is not None:
             return apart, rows, apart.posterior(some, given[rows])
-    if not weak or _sure(given, trusted, n_classes):
+    confused = _confused(model, gamma, given[fitted], predicted)
+    if n_classes > QUADRATIC_CLASSES:
+        weak = unclear = doubtful = False
+    if _sure(given, trusted, n_classes) or not (doubtful or confused):
         return found
     noise = _noise(gamma, given[fitted])
     if noise >= LITTLE_NOISE:
         simpler = fit_some(scores, given, trusted, transition=clean, **limits)
         gain = len(fitted) * (model.log_likelihood - simpler[0].log_likelihood)
-        if gain < needed or _hardly_likelier(model, noise, simpler[0], given):
+        hardly = unclear and _hardly_likelier(model, noise, simpler[0], given)
+        if confused or hardly or gain < needed:
             simpler[0].support = -np.inf
             return simpler
-        found = model, fitted, gamma = _less_noise(found, scores, given, trusted, clean, limits)
-    sure = None if trusted is None else trusted[fitted]
-    model.least_share = _least_share(model, gamma, given[fitted], sure)
+        if weak:
+            found = _less_noise(found, scores, given, trusted, clean, limits)
+            model, fitted, gamma = found
+    if weak:
+        sure = None if trusted is None else trusted[fitted]
+        model.least_share = _least_share(model, gamma, given[fitted], sure)
     return found
 
 
-def _of_gaussian_scores(model, scores, host, given, trusted):
+def _of_gaussian_scores(model, scores, host, given, trusted, predicted):
     """The model of classes that stand apart, if scores contradict the overlap in a model; or None.
 
     Noise that depends on the row, not only on its class, is likelier as overlap of classes: q can
@@ -221,7 +241,11 @@ def _of_gaussian_scores(model, scores, host, given, trusted):
         return None
     apart = fit_gaussian_scores(host, given, trusted)
     expected = float(to_numpy(apart.class_proba(scores)).max(axis=1).mean())
-    return apart if expected >= SURE_OF_ROWS else None
+    if expected < SURE_OF_ROWS or _confused(
+        apart, apart.posterior(scores, given), given, predicted
+    ):
+        return None
+    return apart
 
 
 def _less_noise(found, scores, given, trusted, clean, limits):
@@ -279,10 +303,23 @@ def _least_share(model, gamma, given, trusted):
 
 
 def _sure(given, trusted, n_classes):
-    """Whether trusted rows, or more classes than D learns curves for, bear noise out."""
-    if n_classes > QUADRATIC_CLASSES:
-        return True
+    """Whether trusted rows bear noise out."""
     return trusted is not None and np.bincount(given[trusted], minlength=n_classes).min() >= SURE
+
+
+def _confused(model, gamma, given, predicted):
+    """Whether classes take in labels of others, which vanish, as features do that tell of neither.
+
+    Labels that are wrong at random let rare classes vanish, too, but go to all others alike.
+    """
+    if predicted > VANISHED_PREDICTED:
+        return False
+    found = to_numpy(gamma).mean(axis=0, dtype=np.float64)
+    gone = found < VANISHED * np.bincount(given, minlength=len(found)) / len(given)
+    kept, own = found[~gone], np.diag(model.transition)[~gone]
+    taken = model.transition[~gone][:, gone]
+    taken = np.max(taken - kept @ taken / kept.sum(), axis=1, initial=0)
+    return float(kept @ (taken / own)) > TAKEN_IN
 
 
 def needed_support(separation: float, separations: tuple = SUPPORT_SEPARATIONS) -> float:

@@ -399,6 +399,30 @@ def test_labels_that_features_hardly_predict_are_not_wrong(n, slope):
         assert np.mean(cleaner.fit(X, y).transduction_ == y) > 0.9
 
 
+@pytest.mark.parametrize("n", [2500, 8000])
+def test_classes_that_features_do_not_tell_apart_are_not_taken_for_one(n):
+    rng = np.random.default_rng(0)
+    X, group = make_blobs(n, 5, centers=6, random_state=0)
+    y = (rng.dirichlet(np.ones(24), 6)[group].cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    assert np.mean(TransitionCleaner().fit(X, y).transduction_ == y) > 0.99
+
+
+def test_rare_classes_among_wrong_labels_are_still_told():
+    rng = np.random.default_rng(0)
+    truth = rng.choice(10, 4000, p=0.6 ** np.arange(10) / np.sum(0.6 ** np.arange(10)))
+    X = rng.standard_normal((10, 20))[truth] * 2 + rng.standard_normal((4000, 20))
+    given = make_symmetric_noise(truth, 0.8, random_state=0)[0]
+    assert np.mean(TransitionCleaner().fit(X, given).transduction_ == truth) > 0.8
+
+
+def test_many_labels_that_are_likelier_to_be_right_are_not_wrong():
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((8000, 2))
+    proba = softmax(2 * X @ rng.standard_normal((2, 10)), axis=1)
+    y = (proba.cumsum(axis=1) > rng.random((8000, 1))).argmax(axis=1)
+    assert np.mean(TransitionCleaner().fit(X, y).transduction_ == y) > 0.99
+
+
 def test_few_rows_of_overlapping_classes_do_not_look_clean():
     rng = np.random.RandomState(1)
     truth = rng.randint(0, 3, 90)

@@ -148,6 +148,7 @@ def test_each_condition_of_disbelief(monkeypatch, constant, value, few_classes):
     if few_classes:
         monkeypatch.setattr(transition_support, constant, value)
         monkeypatch.setattr(transition_support, "SUPPORT_NATS", (-99.0, -99.0, -99.0))
+        monkeypatch.setattr(transition_support, "CLASS_NATS", -99.0)
     else:
         monkeypatch.setattr(transition_support, "QUADRATIC_CLASSES", 3)
     _, gamma = fit_supported(scores, given, temperature=1.0)
