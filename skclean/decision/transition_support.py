@@ -93,8 +93,8 @@ def fit_supported(
 
     Of any number of rows, noise is not believed that makes one class of several (see `TAKEN_IN`),
     or that scores of up to `QUADRATIC_CLASSES` classes do not bear out by the nats that their
-    separation takes, or hardly (see `MISFIT`): the latter of weak scores, and of many rows of those
-    below the second separation. `SURE` trusted rows of each class bear it out. Scores are weak
+    separation takes, or hardly (see `MISFIT`), where they are weak or, of many rows, below the
+    second separation. `SURE` trusted rows of each class bear it out. Scores are weak
     whose `separation` is that of one cloud, and, of many rows, probabilities that predict fewer
     than half of the labels, or of two classes `TWO_PREDICTED`, and need `PROBA_CLASS_NATS`. Real
     noise is missed there, too, where it says little. Where it is believed without M, it is scaled
@@ -194,12 +194,12 @@ def _weighed(scores, given, trusted, clean, limits):
     few, sure = to_numpy(some).astype(np.float64), None if trusted is None else trusted[rows]
     predicted, n_classes = np.mean(few.argmax(axis=1) == given[rows]), few.shape[1]
     if limits["log_proba"]:
-        weak = unclear = doubtful = predicted <= (0.5 if n_classes > 2 else TWO_PREDICTED)
+        weak = doubtful = predicted <= (0.5 if n_classes > 2 else TWO_PREDICTED)
         needed = PROBA_CLASS_NATS * n_classes
     else:
         separations = SUPPORT_SEPARATIONS if n_classes > 2 else TWO_SEPARATIONS
         separated, in_a_row = _separation(few, predicted)
-        weak, unclear, doubtful = (separated < least for least in separations)
+        weak, doubtful = (separated < least for least in separations[:2])
         needed = needed_support(separated, separations)
         if in_a_row or predicted <= 0.5:
             needed = max(needed, (ROW_NATS if in_a_row else CLASS_NATS) * n_classes)
@@ -208,14 +208,14 @@ def _weighed(scores, given, trusted, clean, limits):
             return apart, rows, apart.posterior(some, given[rows])
     confused = _confused(model, gamma, given[fitted], predicted)
     if n_classes > QUADRATIC_CLASSES:
-        weak = unclear = doubtful = False
+        weak = doubtful = False
     if _sure(given, trusted, n_classes) or not (doubtful or confused):
         return found
     noise = _noise(gamma, given[fitted])
     if noise >= LITTLE_NOISE:
         simpler = fit_some(scores, given, trusted, transition=clean, **limits)
         gain = len(fitted) * (model.log_likelihood - simpler[0].log_likelihood)
-        hardly = unclear and _hardly_likelier(model, noise, simpler[0], given)
+        hardly = doubtful and _hardly_likelier(model, noise, simpler[0], given)
         if confused or hardly or gain < needed:
             simpler[0].support = -np.inf
             return simpler

@@ -423,6 +423,16 @@ def test_many_labels_that_are_likelier_to_be_right_are_not_wrong():
     assert np.mean(TransitionCleaner().fit(X, y).transduction_ == y) > 0.99
 
 
+@pytest.mark.parametrize(
+    ("make", "centers", "rate", "right"),
+    [(make_pair_noise, 3, 0.4, 0.95), (make_symmetric_noise, 5, 0.2, 0.89)],
+)
+def test_wrong_labels_among_many_rows_of_classes_that_stand_apart(make, centers, rate, right):
+    X, truth = make_blobs(8000, 2, centers=centers, cluster_std=2, random_state=1)
+    given = make(truth, rate, random_state=0)[0]
+    assert np.mean(TransitionCleaner().fit(X, given).transduction_ == truth) > right
+
+
 def test_few_rows_of_overlapping_classes_do_not_look_clean():
     rng = np.random.RandomState(1)
     truth = rng.randint(0, 3, 90)
