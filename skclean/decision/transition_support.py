@@ -140,9 +140,8 @@ def fit_supported(
     one_cloud = not log_proba and apart < separations[0]
     if not informative and (log_proba or one_cloud or _told(plain, given) <= 0):
         return plain, plain.posterior(scores, given)
-    sure, unmixed = _sure(given, trusted, n_classes), False
-    weak = one_cloud and n_classes <= QUADRATIC_CLASSES and not sure
-    needed, optimism = needed_support(apart, separations), 0.0
+    weak = one_cloud and n_classes <= QUADRATIC_CLASSES and not _sure(given, trusted, n_classes)
+    needed, optimism, unmixed = needed_support(apart, separations), 0.0, False
     in_a_row = in_a_row and weak
     if in_a_row or ((log_proba or weak) and predicted <= 0.5):
         least = ROW_NATS if in_a_row else PROBA_CLASS_NATS if log_proba else CLASS_NATS
@@ -164,7 +163,7 @@ def fit_supported(
         if unmixed:
             other[0].support = found[0].support
             found = other
-    confused = not sure and _confused(found[0], found[-1], given, predicted)
+    confused = _confused(found[0], found[-1], given, trusted, predicted)
     if confused or found[0].support < needed:
         found = simpler
         found[0].support = -np.inf
@@ -176,7 +175,7 @@ def fit_supported(
         found = plain, plain.posterior(scores, given)
     model, *_, gamma = found
     apart_model = None
-    if not log_proba:
+    if not (log_proba or confused):
         apart_model = _of_gaussian_scores(model, scores, host, given, trusted, predicted)
     if apart_model is not None:
         model, gamma, weak = apart_model, apart_model.posterior(scores, given), False
@@ -193,6 +192,8 @@ def _weighed(scores, given, trusted, clean, limits):
     some = few_rows(scores, rows)
     few, sure = to_numpy(some).astype(np.float64), None if trusted is None else trusted[rows]
     predicted, n_classes = np.mean(few.argmax(axis=1) == given[rows]), few.shape[1]
+    certain = None if trusted is None else trusted[fitted]
+    confused = _confused(model, gamma, given[fitted], certain, predicted)
     if limits["log_proba"]:
         weak = doubtful = predicted <= (0.5 if n_classes > 2 else TWO_PREDICTED)
         needed = PROBA_CLASS_NATS * n_classes
@@ -203,10 +204,10 @@ def _weighed(scores, given, trusted, clean, limits):
         needed = needed_support(separated, separations)
         if in_a_row or predicted <= 0.5:
             needed = max(needed, (ROW_NATS if in_a_row else CLASS_NATS) * n_classes)
-        apart = _of_gaussian_scores(model, some, few, given[rows], sure, predicted)
-        if apart is not None:
-            return apart, rows, apart.posterior(some, given[rows])
-    confused = _confused(model, gamma, given[fitted], predicted)
+        if not confused:
+            apart = _of_gaussian_scores(model, some, few, given[rows], sure, predicted)
+            if apart is not None:
+                return apart, rows, apart.posterior(some, given[rows])
     if n_classes > QUADRATIC_CLASSES:
         weak = doubtful = False
     if _sure(given, trusted, n_classes) or not (doubtful or confused):
@@ -223,8 +224,7 @@ def _weighed(scores, given, trusted, clean, limits):
             found = _less_noise(found, scores, given, trusted, clean, limits)
             model, fitted, gamma = found
     if weak:
-        sure = None if trusted is None else trusted[fitted]
-        model.least_share = _least_share(model, gamma, given[fitted], sure)
+        model.least_share = _least_share(model, gamma, given[fitted], certain)
     return found
 
 
@@ -242,7 +242,7 @@ def _of_gaussian_scores(model, scores, host, given, trusted, predicted):
     apart = fit_gaussian_scores(host, given, trusted)
     expected = float(to_numpy(apart.class_proba(scores)).max(axis=1).mean())
     if expected < SURE_OF_ROWS or _confused(
-        apart, apart.posterior(scores, given), given, predicted
+        apart, apart.posterior(scores, given), given, trusted, predicted
     ):
         return None
     return apart
@@ -307,19 +307,21 @@ def _sure(given, trusted, n_classes):
     return trusted is not None and np.bincount(given[trusted], minlength=n_classes).min() >= SURE
 
 
-def _confused(model, gamma, given, predicted):
+def _confused(model, gamma, given, trusted, predicted):
     """Whether classes take in labels of others, which vanish, as features do that tell of neither.
 
     Labels that are wrong at random let rare classes vanish, too, but go to all others alike.
     """
-    if predicted > VANISHED_PREDICTED:
+    if predicted > VANISHED_PREDICTED or _sure(given, trusted, len(model.transition)):
         return False
     found = to_numpy(gamma).mean(axis=0, dtype=np.float64)
     gone = found < VANISHED * np.bincount(given, minlength=len(found)) / len(given)
     kept, own = found[~gone], np.diag(model.transition)[~gone]
     taken = model.transition[~gone][:, gone]
-    taken = np.max(taken - kept @ taken / kept.sum(), axis=1, initial=0)
-    return float(kept @ (taken / own)) > TAKEN_IN
+    # Beyond the mean of the others a class takes in so many times what is beyond that of all.
+    times = kept.sum() / np.maximum(kept.sum() - kept, 1 / len(given))
+    beyond = np.max(taken - kept @ taken / kept.sum(), axis=1, initial=0) * times
+    return float(kept @ (beyond / own)) > TAKEN_IN
 
 
 def needed_support(separation: float, separations: tuple = SUPPORT_SEPARATIONS) -> float:

@@ -407,6 +407,17 @@ def test_classes_that_features_do_not_tell_apart_are_not_taken_for_one(n):
     assert np.mean(TransitionCleaner().fit(X, y).transduction_ == y) > 0.99
 
 
+@pytest.mark.parametrize("n", [2500, 7000])
+@pytest.mark.parametrize("share", [0.9, 0.95])
+def test_one_group_of_classes_may_hold_most_rows(n, share):
+    rng, few = np.random.default_rng(0), n - int(n * share)
+    X, group = make_blobs([n - few, few], 5, centers=rng.uniform(-10, 10, (2, 5)), random_state=0)
+    shares = np.repeat(np.eye(2), [12, 4], axis=1) * np.r_[2.5, np.ones(15)]
+    shares /= shares.sum(axis=1, keepdims=True)
+    y = (shares[group].cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    assert np.mean(TransitionCleaner().fit(X, y).transduction_ == y) > 0.99
+
+
 def test_rare_classes_among_wrong_labels_are_still_told():
     rng = np.random.default_rng(0)
     truth = rng.choice(10, 4000, p=0.6 ** np.arange(10) / np.sum(0.6 ** np.arange(10)))
