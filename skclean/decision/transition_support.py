@@ -94,14 +94,14 @@ def fit_supported(
     Of any number of rows, noise is not believed that makes one class of several (see `TAKEN_IN`),
     or that scores of up to `QUADRATIC_CLASSES` classes do not bear out by the nats that their
     separation takes, or hardly (see `MISFIT`), where they are weak or, of many rows, below the
-    second separation. `SURE` trusted rows of each class bear it out. Scores are weak
-    whose `separation` is that of one cloud, and, of many rows, probabilities that predict fewer
-    than half of the labels, or of two classes `TWO_PREDICTED`, and need `PROBA_CLASS_NATS`. Real
-    noise is missed there, too, where it says little. Where it is believed without M, it is scaled
-    down as far as that makes labels likelier, and the model says how much less would explain them
-    nearly as well (`least_share`). Scores of classes that follow on one another, few of them
-    predicted, are weak, too, and noise takes `ROW_NATS` nats a class there: overlap of grades is
-    much like noise among them.
+    second separation. `SURE` trusted rows of each class bear it out. Scores are weak whose
+    `separation` is that of one cloud, and, of many rows, probabilities that predict fewer than half
+    of the labels, or of two classes `TWO_PREDICTED`, and need `PROBA_CLASS_NATS`. Real noise is
+    missed there, too, where it says little. Where it is believed without M, it is scaled down as
+    far as that makes labels likelier, and the model says how much less would explain them nearly as
+    well (`least_share`). Scores of classes that follow on one another, few of them predicted, are
+    weak, too, and noise takes `ROW_NATS` nats a class there: overlap of grades is much like noise
+    among them.
 
     Noise that depends on the row is likelier as overlap of classes, which the scores can contradict
     (`clearness`): Gaussian scores (`fit_gaussian_scores`) then take the place of the model.
