@@ -115,6 +115,12 @@ def map_rows(
     return found[0] if len(found) == 1 else tuple(found)
 
 
+def lazy_rows(function: Callable, x: Any) -> Any:
+    """A function from rows (b, d) to as many (b, k), of a dask array: done anew in every pass."""
+    x, like = in_chunks(x), function(few_rows(x, slice(1)))
+    return x.map_blocks(function, dtype=like.dtype, chunks=(x.chunks[0], like.shape[1:]), meta=like)
+
+
 def at_once(function: Callable, x: Any) -> tuple[Any, Any]:
     """A function of all rows of an array small enough to be held: one task on dask.
 

@@ -237,8 +237,9 @@ def _read_minus_one(labels, missing, classes, name):
     if len(np.unique(labels[~missing & ~minus_one])) < 2:
         return missing
     warn(
-        f"{name}: {minus_one.sum()} rows of y hold -1 and are read as missing labels; pass "
-        "missing_label=-1 to say so without this warning, or missing_label=None if -1 is a class.",
+        f"{name}: {minus_one.sum()} rows of y hold -1 and are read as missing labels; do set "
+        "missing_label=-1 (of a cleaner, or of LabelledSamples) to say so without this warning, "
+        "or missing_label=None if -1 is a class.",
     )
     return missing | minus_one
 

@@ -12,7 +12,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from skclean._array import take_rows
+from skclean._array import is_dask, take_rows
+from skclean._blocks import lazy_rows
 from skclean._features import is_arrow
 from skclean._optional import import_optional
 from skclean._output import TransformsSamples
@@ -121,6 +122,8 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
     def transform(self, X: Any) -> Any:
         """The container with transformed features, or the transformed array.
 
+        Features on dask stay there, and are transformed chunk by chunk whenever they are read.
+
         Raises
         ------
         NotFittedError
@@ -145,9 +148,15 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
             return type(X)(found.features, schema=found.feature_names.tolist())
         check_names(self, X.feature_names, reset=False)
         names = getattr(self, "feature_names_in_", None)
-        features = self.transformer_.transform(
-            named_columns(X.features, self.transformer_, names, self)
-        )
+
+        def transformed(rows):
+            return self.transformer_.transform(named_columns(rows, self.transformer_, names, self))
+
+        features = X.features
+        if is_dask(features):
+            features = lazy_rows(lambda rows: LabelledSamples(transformed(rows)).features, features)
+        else:
+            features = transformed(features)
         names = None if names is None else self._names_out(features.shape[1])
         samples = X.with_features(features)
         names = samples.feature_names if names is None else names

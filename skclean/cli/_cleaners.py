@@ -148,9 +148,8 @@ def check_embedding(embed: str, image_size: int | None, path: Any) -> None:
 
 
 def check_device(device: str | None) -> None:
-    """Raise ValueError unless torch, or for "cuda" CuPy, may find the device."""
-    alone = device == "cuda" and find_spec("cupy") and not find_spec("torch")
-    if device in (None, "cpu") or alone:
+    """Raise ValueError unless torch finds the device, or CuPy is there to look for "cuda"."""
+    if device in (None, "cpu") or (device == "cuda" and find_spec("cupy")):
         return
     torch = import_optional("torch", "neural")
     try:

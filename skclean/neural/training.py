@@ -199,6 +199,7 @@ def fit_networks(
         else {
             "views": [described(weak), described(strong)],
             "inputs": fingerprint(samples.features if source is None else source),
+            "embeddings": None if rows.embedding is None else fingerprint(rows.embedding),
             **_settings(estimator),
         },
         verbose=estimator.verbose,

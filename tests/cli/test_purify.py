@@ -185,14 +185,14 @@ def test_another_device(run, noisy):
 
 
 def test_cupy_where_it_is_there(run, noisy, monkeypatch):
-    """The cleaner takes its features to the GPU; what is saved needs none."""
+    """The cleaner takes its features to the GPU, whatever torch finds; what is saved needs none."""
     asked = []
 
     def to_device(x, device, name):
         asked.append(device)
         return x
 
-    monkeypatch.setattr("skclean.cli._cleaners.find_spec", lambda name: name == "cupy")
+    monkeypatch.setattr("skclean.cli._cleaners.find_spec", lambda name: name in ("cupy", "torch"))
     monkeypatch.setattr("skclean.base.to_device", to_device)
     np.savez("d.npz", X=noisy.X, y=noisy.y)
     run("purify", "d.npz", *FAST, "-o", "a.parquet", "--device", "cuda", "--save-model", "m")

@@ -90,6 +90,15 @@ def test_a_run_goes_on_with_its_own_labels_and_settings_alone(tmp_path, changes,
         again.fit(other)
 
 
+def test_a_run_on_images_goes_on_with_the_embeddings_of_its_graph_alone(tmp_path):
+    samples = LabelledSamples(X[:100], Y[:100], inputs=DIGITS.images[:100])
+    options = {"backbone": "conv_net", "epochs": 1, "checkpoint_dir": tmp_path}
+    NeuralRetrainer(graph=True, **options).fit(samples)
+    again = NeuralRetrainer(graph=True, **options, resume=True).fit(samples)
+    with pytest.raises(ValueError, match="got embeddings="):
+        again.fit(samples.with_features(X[:100] ** 2))
+
+
 def test_a_run_takes_numbers_of_numpy_for_others(tmp_path):
     numbers = {"learning_rate": 0.25, "batch_size": 64, "dropout": 0.5}
     NeuralRetrainer("supervised", epochs=2, checkpoint_dir=tmp_path, **numbers).fit(X, Y)

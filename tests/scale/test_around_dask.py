@@ -4,9 +4,19 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from skclean import CredibilityRelabeler, GMMCleaner, LabelledSamples, PurifiedClassifier
+from skclean import (
+    CredibilityRelabeler,
+    GMMCleaner,
+    LabelledSamples,
+    PurifiedClassifier,
+    TransitionCleaner,
+)
+from skclean._array import is_dask
+from skclean.compose import OnFeatures
 from skclean.datasets import load_noisy_digits
 from skclean.evidence import LeaveOneOutRidge
 from skclean.saving import load, save
@@ -50,6 +60,24 @@ def test_purified_classifier(pair, use):
     here, there, _ = pair
     models = [PurifiedClassifier(RidgeClassifier(), use=use).fit(s) for s in (here, there)]
     np.testing.assert_array_equal(models[0].predict(X), models[1].predict(LAZY))
+
+
+@pytest.mark.parametrize(
+    "transformer", [StandardScaler(), OrdinalEncoder(), PCA(5).set_output(transform="pandas")]
+)
+def test_transformers_of_features(transformer):
+    both = [LabelledSamples(x, Y, missing_label=-1) for x in (X, LAZY)]
+    samples = [OnFeatures(transformer).fit_transform(s) for s in both]
+    here, there = (s.features for s in samples)
+    assert is_dask(there) and there.dtype == here.dtype
+    np.testing.assert_allclose(there.compute(), here, atol=1e-5)
+    cleaner = TransitionCleaner(estimator=LeaveOneOutRidge("linear"))
+    np.testing.assert_array_equal(*(cleaner.fit_transform(s).labels for s in samples))
+
+
+def test_transformers_that_give_sparse_matrices():
+    with pytest.raises(ValueError, match=r"expected dense features.*TruncatedSVD"):
+        OnFeatures(OneHotEncoder()).fit_transform(LabelledSamples(LAZY, Y, missing_label=-1))
 
 
 def test_soft_labels_are_wanted_in_memory(pair):
