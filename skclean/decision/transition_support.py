@@ -43,6 +43,9 @@ CLASS_NATS, PROBA_CLASS_NATS, OPTIMISM = 1.0, 2.0, 3.0
 MISFIT, MISFIT_NOISE, LITTLE_NOISE = 0.007, 0.1, 0.02
 #: Of weak scores, these shares of the noise found are tried, as long as they make labels likelier.
 SHARES = (0.75, 0.5, 0.25)
+#: Where noise is believed that makes labels less likely, so many times the noise found is tried, as
+#: long as that makes them less likely by no more than half as much.
+TIMES = (1.5, 2.0, 2.5, 3.0, 4.0)
 #: No smaller share is considered: a class twice as likely as the given label always counts.
 LEAST_SHARE = 0.5
 #: Classes that follow on one another, as grades do: `clearness` is less than the `separation` by
@@ -83,7 +86,8 @@ def fit_supported(
     one temperature. Without that, a few overlapping rows pass for wrong labels. Where classes stand
     apart, that T has but the one temperature, too: a row whose neighbours all have another label
     is known by that these have none of its own, and curves could be bent to tell it without noise.
-    Fewer than `SUPPORT_CLASS_ROWS` rows a class bear out nothing.
+    Fewer than `SUPPORT_CLASS_ROWS` rows a class bear out nothing. Where noise is believed although
+    it makes labels less likely, that is all the noise that explains them nearly as well (`TIMES`).
 
     What bears it out is the likelihood without M, which would lend T itself support. Of a
     classifier's probabilities, any power may bear it out beside clean labels. Where they, or weak
@@ -179,6 +183,8 @@ def fit_supported(
         apart_model = _of_gaussian_scores(model, scores, host, given, trusted, predicted)
     if apart_model is not None:
         model, gamma, weak = apart_model, apart_model.posterior(scores, given), False
+    elif not log_proba and model.support > -np.inf and needed < 0:
+        model, gamma = _more_noise(model, gamma, scores, given, trusted, -needed / 2, limits)
     model.needed, model.separation = needed, 1.0 if log_proba else apart
     if weak:
         model.least_share = _least_share(model, gamma, given, trusted)
@@ -265,6 +271,25 @@ def _less_noise(found, scores, given, trusted, clean, limits):
             break
         best = less
     best[0].support = model.support
+    return best
+
+
+def _more_noise(model, gamma, scores, given, trusted, most, limits):
+    """The fit, or one to more noise, if that makes few labels less likely by `most` nats at most.
+
+    Rows at one place with labels of several classes are as likely by any mixture of noise and of
+    overlap. Where classes stand apart, they are what wrong labels look like.
+    """
+    best, first, eye = (model, gamma), model, np.eye(len(model.transition))
+    for times in TIMES:
+        transition = eye + times * (first.transition - eye)
+        if (np.diag(transition) < transition.max(axis=1)).any():
+            break
+        more = fit_rows(scores, given, trusted, transition=transition, near=best[0], **limits)
+        if len(given) * (first.log_likelihood - more[0].log_likelihood) > most:
+            break
+        best = more
+    best[0].support = first.support
     return best
 
 

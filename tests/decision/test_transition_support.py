@@ -7,6 +7,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from skclean import TransitionCleaner
+from skclean.datasets import make_symmetric_noise
 from skclean.decision import transition, transition_support
 from skclean.decision.transition import fit_transition
 from skclean.decision.transition_support import (
@@ -46,6 +47,22 @@ def test_noise_of_classes_that_stand_apart_is_believed():
     rng = np.random.default_rng(0)
     assert separation(rng.standard_normal((5000, 2))) == pytest.approx(1 / np.pi, abs=0.02)
     assert separation(rng.standard_normal((5000, 6))) < 2 / 3
+
+
+def test_all_noise_of_few_rows_that_stand_apart_is_found():
+    """Where overlap would explain some of it as well, too."""
+    found, wrong = [], []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        truth = rng.integers(0, 2, 200)
+        X = rng.standard_normal((2, 50))[truth] + rng.standard_normal((200, 50))
+        given = make_symmetric_noise(truth, 0.2, random_state=100 + seed)[0]
+        cleaner = TransitionCleaner().fit(X, given)
+        found.append(cleaner.noise_rate_)
+        wrong.append(np.mean(given != truth))
+        assert np.mean(cleaner.transduction_ == truth) > 0.98
+        assert np.array_equal(TransitionCleaner().fit(X, truth).transduction_, truth)
+    assert np.min(np.array(found) / wrong) > 0.8 and np.mean(found) < 1.02 * np.mean(wrong)
 
 
 def test_the_further_classes_stand_apart_the_less_support_noise_needs():
