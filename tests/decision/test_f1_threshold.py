@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
 
 from skclean.decision.f1_threshold import f1_threshold
+
+
+def f1(wrong, flagged):
+    """F1 of flags (m,) for each of the wrong labels (k, m)."""
+    return 2 * (wrong & flagged).sum(axis=1) / np.maximum(wrong.sum(axis=1) + flagged.sum(), 1)
 
 
 def test_greatest_expected_f1():
@@ -10,10 +14,10 @@ def test_greatest_expected_f1():
     clean = rng.beta(3, 1, 30)
     truths = rng.random((4000, 30)) > clean
     found = f1_threshold(clean)
-    scores = {cut: np.mean([f1_score(wrong, clean <= cut) for wrong in truths]) for cut in clean}
+    scores = {cut: np.mean(f1(truths, clean <= cut)) for cut in clean}
     assert found in scores
     assert max(scores.values()) - scores[found] < 0.005
-    assert scores[found] > 0.02 + np.mean([f1_score(wrong, clean <= 0.5) for wrong in truths])
+    assert scores[found] > 0.02 + np.mean(f1(truths, clean <= 0.5))
 
 
 @pytest.mark.parametrize("clean", [[1.0, 1.0], [0.9, 0.8], np.full(1000, 1001 / 1002)])
