@@ -51,6 +51,8 @@ SUPPORT_ROWS = 5000
 #: Fits to powers of probabilities that make the labels equally likely, to so many nats in all and a
 #: row: the noisiest is taken, as probabilities of noisy labels explain those without any noise.
 ALIKE_NATS, ALIKE_ROW_NATS = 2.0, 0.002
+#: Those that bear out noise by so many nats go before others.
+SURE_SUPPORT = 3.0
 #: The model is fitted to about that many rows, and scores (rows times classes), at most; its starts
 #: are tried on so many rows.
 MAX_ROWS, MAX_SCORES, TRIAL_ROWS = 1 << 17, 1 << 24, 1 << 16
@@ -190,7 +192,9 @@ def _fit(
     if rivals is not None:
         for model, plainly, lost, _ in found:
             model.support = n * (plainly - lost - rivals[powers.index(model.power)])
-    believed = [f for f in found if f[0].support >= needed] or found
+    for bar in (max(needed, SURE_SUPPORT), needed, -np.inf):
+        if believed := [f for f in found if f[0].support >= bar]:
+            break
     least = max(model.log_likelihood for model, *_ in believed) - alike_nats(n) / n
     believed = [f for f in believed if f[0].log_likelihood >= least]
     model, *_, gamma = min(believed, key=lambda f: np.trace(f[0].transition))

@@ -37,6 +37,9 @@ TWO_SEPARATIONS, TWO_WEAK, TWO_PREDICTED = (0.8, 0.82, 0.9), 0.72, 0.8
 #: of the labels, once so many times as much is taken off as the likelihood loses with each row left
 #: out of T.
 CLASS_NATS, PROBA_CLASS_NATS, OPTIMISM = 1.0, 2.0, 3.0
+#: Probabilities that predict the first of these shares of the labels take no more than so many nats
+#: in all, and by a line less up to the other, however far they lie apart.
+PROBA_PREDICTED, PROBA_NATS = (0.8, 0.9), (0.0, -1.0)
 #: Noise has to make the labels likelier by the first share of what weak scores tell of them, or by
 #: the second for each label that is wrong. Clean labels of weak scores deviate from the model by
 #: less. Where fewer labels are wrong than the third share, no harm is done.
@@ -90,7 +93,8 @@ def fit_supported(
     it makes labels less likely, that is all the noise that explains them nearly as well (`TIMES`).
 
     What bears it out is the likelihood without M, which would lend T itself support. Of a
-    classifier's probabilities, any power may bear it out beside clean labels. Where they, or weak
+    classifier's probabilities, any power may bear it out beside clean labels, the more easily, the
+    more of these they predict (`PROBA_PREDICTED`). Where they, or weak
     scores, predict fewer than half of the given labels, T could be but their confusion matrix:
     noise then takes `PROBA_CLASS_NATS` or `CLASS_NATS` nats a class, and a T that fits single rows
     counts against it.
@@ -146,6 +150,8 @@ def fit_supported(
         return plain, plain.posterior(scores, given)
     weak = one_cloud and n_classes <= QUADRATIC_CLASSES and not _sure(given, trusted, n_classes)
     needed, optimism, unmixed = needed_support(apart, separations), 0.0, False
+    if log_proba and predicted >= PROBA_PREDICTED[0]:
+        needed = min(needed, float(np.interp(predicted, PROBA_PREDICTED, PROBA_NATS)))
     in_a_row = in_a_row and weak
     if in_a_row or ((log_proba or weak) and predicted <= 0.5):
         least = ROW_NATS if in_a_row else PROBA_CLASS_NATS if log_proba else CLASS_NATS
