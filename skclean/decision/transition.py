@@ -118,7 +118,8 @@ def fit_transition(
         If `max_iter` rounds were not enough.
     """
     options = {"log_proba": log_proba, "unmix": unmix, "max_iter": max_iter, "tol": tol}
-    return with_warning(*fit_rows(scores, given, trusted, transition=transition, **options))
+    model, rows, gamma = fit_some(scores, given, trusted, transition=transition, **options)
+    return with_warning(model, all_posteriors(model, rows, gamma, scores, given))
 
 
 def with_warning(model, gamma):
@@ -130,12 +131,6 @@ def with_warning(model, gamma):
             ConvergenceWarning,
         )
     return model, gamma
-
-
-def fit_rows(scores, given, trusted, **options):
-    """Model and posteriors (n, C) of all rows, from a fit to `MAX_ROWS` rows at most."""
-    model, rows, gamma = fit_some(scores, given, trusted, **options)
-    return model, all_posteriors(model, rows, gamma, scores, given)
 
 
 def fit_some(scores, given, trusted, **options):

@@ -1,5 +1,6 @@
 """Whether noise is believed in: whether it makes the given labels likelier by enough."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,34 +13,26 @@ from skclean.decision.transition import (
     SUPPORT_ROWS,
     alike_nats,
     all_posteriors,
-    fit_rows,
     fit_some,
     rows_of_fit,
     with_warning,
 )
-from skclean.decision.transition_fit import QUADRATIC_CLASSES, TINY
+from skclean.decision.transition_doubt import (
+    SUPPORT_NATS,
+    SURE,
+    TWO_SEPARATIONS,
+    clearness,
+    doubt_of_few,
+    doubt_of_many,
+    separation,
+)
+from skclean.decision.transition_fit import TINY
 from skclean.decision.transition_model import TransitionModel
 
+#: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
+SUPPORT_CLASS_ROWS = 5
 #: Up to `SUPPORT_ROWS` rows, M has to make the labels likelier by so many nats a row.
 UNMIXING_GAIN = 0.03
-#: Noise has to make the labels likelier by so many nats in all, where classes make up these shares
-#: of the variance of the scores, and in between by lines. Groups cut out of one cloud of Gaussian
-#: scores make up less than two thirds, out of a flat one three quarters. Far above, noise is
-#: believed unless it makes few labels clearly less likely: rows at one place with labels of several
-#: classes are what wrong labels look like, and nothing else.
-SUPPORT_SEPARATIONS, SUPPORT_NATS = (2 / 3, 0.8, 0.9), (3.0, 0.0, -4.0)
-#: The same of two classes in many rows, or where no more than such a share of the labels is
-#: predicted: they are told by one score, and a flat cloud of it, cut in two, is what features give
-#: that hardly predict labels. Of probabilities of many rows, noise has to be borne out up to the
-#: last share.
-TWO_SEPARATIONS, TWO_WEAK, TWO_PREDICTED = (0.8, 0.82, 0.9), 0.72, 0.8
-#: What it takes, in nats a class, by weak scores and by probabilities that predict fewer than half
-#: of the labels, once so many times as much is taken off as the likelihood loses with each row left
-#: out of T.
-CLASS_NATS, PROBA_CLASS_NATS, OPTIMISM = 1.0, 2.0, 3.0
-#: Probabilities that predict the first of these shares of the labels take no more than so many nats
-#: in all, and by a line less up to the other, however far they lie apart.
-PROBA_PREDICTED, PROBA_NATS = (0.8, 0.9), (0.0, -1.0)
 #: Noise has to make the labels likelier by the first share of what weak scores tell of them, or by
 #: the second for each label that is wrong. Clean labels of weak scores deviate from the model by
 #: less. Where fewer labels are wrong than the third share, no harm is done.
@@ -51,10 +44,6 @@ SHARES = (0.75, 0.5, 0.25)
 TIMES = (1.5, 2.0, 2.5, 3.0, 4.0)
 #: No smaller share is considered: a class twice as likely as the given label always counts.
 LEAST_SHARE = 0.5
-#: Classes that follow on one another, as grades do: `clearness` is less than the `separation` by
-#: more than the first, as each row is between two, however far the first lies from the last. Where
-#: no more than the second share of the labels is predicted, noise takes so many nats a class.
-IN_A_ROW, ROW_PREDICTED, ROW_NATS = 0.25, 0.55, 8.0
 #: Of scores of such `separation` and `clearness`, of two classes the first of `TWO_SEPARATIONS`, a
 #: model takes noise for overlap of classes that expects to be right in fewer rows than the
 #: clearness says, by the third. Gaussian scores take its place if they expect to be right in as
@@ -65,10 +54,6 @@ APART_SEPARATION, CLEAR, CONTRADICTION, SURE_OF_ROWS = 0.6, 0.7, 0.05, 0.9
 #: tell apart. It is, if each class takes in labels of one that vanishes, beyond what all others do,
 #: by more than the third share of its own, on average.
 VANISHED, VANISHED_PREDICTED, TAKEN_IN = 0.3, 0.5, 0.2
-#: So many trusted rows of each class bear noise out by themselves.
-SURE = 3
-#: With fewer rows of a class, on average, leaving one out says more of the row than of its class.
-SUPPORT_CLASS_ROWS = 5
 
 
 def fit_supported(
@@ -130,137 +115,171 @@ def fit_supported(
     model, gamma
         As of `fit_transition`; ``n_iter`` of the simplest model is 0.
     """
-    limits: dict[str, Any] = {"log_proba": log_proba, "max_iter": max_iter, "tol": tol}
-    n, n_classes = scores.shape
-    rate, eye = 1 / (n + 2), np.eye(n_classes)
-    clean = rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
-    if n > SUPPORT_ROWS and informative:
-        model, rows, gamma = _weighed(scores, given, trusted, clean, limits)
-        return with_warning(model, all_posteriors(model, rows, gamma, scores, given))
-    plain = _plain(scores, given, trusted, clean, temperature)
-    if n > SUPPORT_ROWS or n < SUPPORT_CLASS_ROWS * n_classes:
-        return plain, plain.posterior(scores, given)
-    host = to_numpy(scores).astype(np.float64)
-    predicted = np.mean(host.argmax(axis=1) == given)
-    apart, in_a_row = _separation(host, predicted)
-    two = n_classes == 2 and predicted <= TWO_WEAK
-    separations = TWO_SEPARATIONS if two else SUPPORT_SEPARATIONS
-    one_cloud = not log_proba and apart < separations[0]
-    if not informative and (log_proba or one_cloud or _told(plain, given) <= 0):
-        return plain, plain.posterior(scores, given)
-    weak = one_cloud and n_classes <= QUADRATIC_CLASSES and not _sure(given, trusted, n_classes)
-    needed, optimism, unmixed = needed_support(apart, separations), 0.0, False
-    if log_proba and predicted >= PROBA_PREDICTED[0]:
-        needed = min(needed, float(np.interp(predicted, PROBA_PREDICTED, PROBA_NATS)))
-    in_a_row = in_a_row and weak
-    if in_a_row or ((log_proba or weak) and predicted <= 0.5):
-        least = ROW_NATS if in_a_row else PROBA_CLASS_NATS if log_proba else CLASS_NATS
-        needed, optimism = max(needed, least * n_classes), OPTIMISM
-    simpler = fit_rows(scores, given, trusted, transition=clean, **limits)
-    rivals = simpler[0].by_power
-    if not log_proba and apart >= separations[1]:
-        rivals = (plain.log_likelihood,)
-    beside = {"rivals": rivals, "needed": needed, "optimism": optimism}
-    unmix = None if log_proba else False
-    found = fit_rows(scores, given, trusted, unmix=unmix, **beside, **limits)
+    rows = _Rows(scores, given, trusted, log_proba, {"max_iter": max_iter, "tol": tol})
+    if len(given) > SUPPORT_ROWS and informative:
+        model, fitted, gamma = _of_many(rows)
+    else:
+        plain = rows.plain(temperature)
+        few = SUPPORT_CLASS_ROWS * scores.shape[1] <= len(given) <= SUPPORT_ROWS
+        model, fitted, gamma = _of_few(rows, plain, informative) if few else plain
+    return with_warning(model, all_posteriors(model, fitted, gamma, scores, given))
+
+
+@dataclass
+class _Rows:
+    """What is fitted to; fits are a model, the positions of its rows and their posteriors."""
+
+    scores: Any
+    given: np.ndarray
+    trusted: np.ndarray | None
+    log_proba: bool
+    limits: dict
+
+    def fit(self, **options):
+        options |= self.limits | {"log_proba": self.log_proba}
+        return fit_some(self.scores, self.given, self.trusted, **options)
+
+    def some(self, positions):
+        trusted = None if self.trusted is None else self.trusted[positions]
+        scores = few_rows(self.scores, positions)
+        return replace(self, scores=scores, given=self.given[positions], trusted=trusted)
+
+    @property
+    def sure(self):
+        """Whether trusted rows bear noise out."""
+        if self.trusted is None:
+            return False
+        of_class = np.bincount(self.given[self.trusted], minlength=self.scores.shape[1])
+        return bool(of_class.min() >= SURE)
+
+    @property
+    def clean(self):
+        """A T of less than one error."""
+        n, n_classes = self.scores.shape
+        rate, eye = 1 / (n + 2), np.eye(n_classes)
+        return rate / (n_classes - 1) * (1 - eye) + (1 - rate) * eye
+
+    def plain(self, temperature):
+        """The model of one temperature and `clean`, with its likelihood."""
+        n, n_classes = self.scores.shape
+        plain = TransitionModel(
+            transition=self.clean,
+            center=np.zeros(n_classes),
+            scale=1.0,
+            square_center=np.zeros((n_classes, 1)),
+            square_scale=1.0,
+            linear=np.full((1, n_classes), temperature),
+            curve=np.zeros(n_classes),
+            bias=np.zeros(n_classes),
+            converged=True,
+            support=-np.inf,
+        )
+
+        def likelihood(scores, given, sure):
+            factor = np.where(sure[:, None], np.eye(n_classes)[given], plain.transition.T[given])
+            proba = to_numpy(plain.class_proba(scores))
+            return (float(np.sum(np.log(np.sum(proba * factor, axis=1) + TINY))),)
+
+        sure = np.zeros(n, bool) if self.trusted is None else self.trusted
+        plain.log_likelihood = sum_blocks(likelihood, self.scores, self.given, sure)[0] / n
+        return plain, np.arange(n), plain.posterior(self.scores, self.given)
+
+
+def _of_few(rows, plain, informative):
+    """The fit to few rows, of as much noise as they bear out; or the plain one."""
+    given, log_proba, n = rows.given, rows.log_proba, len(rows.given)
+    host = to_numpy(rows.scores).astype(np.float64)
+    doubt = doubt_of_few(host, given, log_proba, rows.sure)
+    if not informative and (log_proba or doubt.one_cloud or _told(plain[0], given) <= 0):
+        return plain
+    simpler = rows.fit(transition=rows.clean)
+    apart = not log_proba and doubt.needed <= 0
+    rivals = (plain[0].log_likelihood,) if apart else simpler[0].by_power
+    beside = {"rivals": rivals, "needed": doubt.needed, "optimism": doubt.optimism}
+    found, unmixed = rows.fit(unmix=None if log_proba else False, **beside), False
     if not log_proba:
-        if weak and _hardly_likelier(found[0], _noise(found[1], given), simpler[0], given):
+        if doubt.weak and _hardly_likelier(found[0], _noise(found[2], given), simpler[0], given):
             found[0].support = -np.inf
         if not informative and n * _told(found[0], given) < SUPPORT_NATS[0]:
-            return plain, plain.posterior(scores, given)
-        other = fit_rows(scores, given, trusted, unmix=True, **limits)
+            return plain
+        other = rows.fit(unmix=True)
         unmixed = other[0].log_likelihood >= found[0].log_likelihood + UNMIXING_GAIN
         if unmixed:
             other[0].support = found[0].support
             found = other
-    confused = _confused(found[0], found[-1], given, trusted, predicted)
-    if confused or found[0].support < needed:
+    confused = _confused(found[0], found[2], given, doubt)
+    if confused or found[0].support < doubt.needed:
         found = simpler
         found[0].support = -np.inf
-    elif weak and not unmixed:
-        found = _less_noise(found, scores, given, trusted, clean, limits)
+    elif doubt.weak and not unmixed:
+        found = _less_noise(found, rows)
     # Probabilities of noisy labels explain these as they are, as well as any noise does.
-    least = -alike_nats(n) if log_proba and found is not simpler else needed
-    if n * (found[0].log_likelihood - plain.log_likelihood) < least:
-        found = plain, plain.posterior(scores, given)
-    model, *_, gamma = found
-    apart_model = None
+    least = -alike_nats(n) if log_proba and found is not simpler else doubt.needed
+    if n * (found[0].log_likelihood - plain[0].log_likelihood) < least:
+        found = plain
+    gaussian = None
     if not (log_proba or confused):
-        apart_model = _of_gaussian_scores(model, scores, host, given, trusted, predicted)
-    if apart_model is not None:
-        model, gamma, weak = apart_model, apart_model.posterior(scores, given), False
-    elif not log_proba and model.support > -np.inf and needed < 0:
-        model, gamma = _more_noise(model, gamma, scores, given, trusted, -needed / 2, limits)
-    model.needed, model.separation = needed, 1.0 if log_proba else apart
-    if weak:
-        model.least_share = _least_share(model, gamma, given, trusted)
-    return with_warning(model, gamma)
-
-
-def _weighed(scores, given, trusted, clean, limits):
-    """The fit to many rows, or that of clean labels if noise hardly makes these likelier."""
-    found = model, fitted, gamma = fit_some(scores, given, trusted, **limits)
-    rows = rows_of_fit(given, None, SUPPORT_ROWS)
-    some = few_rows(scores, rows)
-    few, sure = to_numpy(some).astype(np.float64), None if trusted is None else trusted[rows]
-    predicted, n_classes = np.mean(few.argmax(axis=1) == given[rows]), few.shape[1]
-    certain = None if trusted is None else trusted[fitted]
-    confused = _confused(model, gamma, given[fitted], certain, predicted)
-    if limits["log_proba"]:
-        weak = doubtful = predicted <= (0.5 if n_classes > 2 else TWO_PREDICTED)
-        needed = PROBA_CLASS_NATS * n_classes
-    else:
-        separations = SUPPORT_SEPARATIONS if n_classes > 2 else TWO_SEPARATIONS
-        separated, in_a_row = _separation(few, predicted)
-        weak, doubtful = (separated < least for least in separations[:2])
-        needed = needed_support(separated, separations)
-        if in_a_row or predicted <= 0.5:
-            needed = max(needed, (ROW_NATS if in_a_row else CLASS_NATS) * n_classes)
-        if not confused:
-            apart = _of_gaussian_scores(model, some, few, given[rows], sure, predicted)
-            if apart is not None:
-                return apart, rows, apart.posterior(some, given[rows])
-    if n_classes > QUADRATIC_CLASSES:
-        weak = doubtful = False
-    if _sure(given, trusted, n_classes) or not (doubtful or confused):
-        return found
-    noise = _noise(gamma, given[fitted])
-    if noise >= LITTLE_NOISE:
-        simpler = fit_some(scores, given, trusted, transition=clean, **limits)
-        gain = len(fitted) * (model.log_likelihood - simpler[0].log_likelihood)
-        hardly = doubtful and _hardly_likelier(model, noise, simpler[0], given)
-        if confused or hardly or gain < needed:
-            simpler[0].support = -np.inf
-            return simpler
-        if weak:
-            found = _less_noise(found, scores, given, trusted, clean, limits)
-            model, fitted, gamma = found
-    if weak:
-        model.least_share = _least_share(model, gamma, given[fitted], certain)
+        gaussian = _of_gaussian_scores(found[0], rows, host, doubt)
+    if gaussian is not None:
+        found = gaussian, found[1], gaussian.posterior(rows.scores, given)
+    elif apart and found[0].support > -np.inf:
+        found = _more_noise(found, rows, -doubt.needed / 2)
+    model = found[0]
+    model.needed, model.separation = doubt.needed, doubt.separation
+    if doubt.weak and gaussian is None:
+        model.least_share = _least_share(model, found[2], given, rows.trusted)
     return found
 
 
-def _of_gaussian_scores(model, scores, host, given, trusted, predicted):
+def _of_many(rows):
+    """The fit to many rows, or that of clean labels if noise hardly makes these likelier."""
+    found = model, fitted, gamma = rows.fit()
+    positions = rows_of_fit(rows.given, None, SUPPORT_ROWS)
+    some = rows.some(positions)
+    host = to_numpy(some.scores).astype(np.float64)
+    doubt = doubt_of_many(host, some.given, rows.log_proba, rows.sure)
+    labels = rows.given[fitted]
+    confused = _confused(model, gamma, labels, doubt)
+    if not (rows.log_proba or confused):
+        gaussian = _of_gaussian_scores(model, some, host, doubt)
+        if gaussian is not None:
+            return gaussian, positions, gaussian.posterior(some.scores, some.given)
+    if not (doubt.doubtful or confused):
+        return found
+    noise = _noise(gamma, labels)
+    if noise >= LITTLE_NOISE:
+        simpler = rows.fit(transition=rows.clean)
+        gain = len(fitted) * (model.log_likelihood - simpler[0].log_likelihood)
+        hardly = doubt.doubtful and _hardly_likelier(model, noise, simpler[0], labels)
+        if confused or hardly or gain < doubt.needed:
+            simpler[0].support = -np.inf
+            return simpler
+        if doubt.weak:
+            found = model, fitted, gamma = _less_noise(found, rows)
+    if doubt.weak:
+        trusted = None if rows.trusted is None else rows.trusted[fitted]
+        model.least_share = _least_share(model, gamma, labels, trusted)
+    return found
+
+
+def _of_gaussian_scores(model, rows, host, doubt):
     """The model of classes that stand apart, if scores contradict the overlap in a model; or None.
 
     Noise that depends on the row, not only on its class, is likelier as overlap of classes: q can
     follow it from place to place, and T cannot.
     """
     clear = clearness(host)
-    expected = float(to_numpy(model.class_proba(scores)).max(axis=1).mean())
+    expected = float(to_numpy(model.class_proba(rows.scores)).max(axis=1).mean())
     least = CLEAR if host.shape[1] > 2 else TWO_SEPARATIONS[0]
     if separation(host) < APART_SEPARATION or clear < max(least, expected + CONTRADICTION):
         return None
-    apart = fit_gaussian_scores(host, given, trusted)
-    expected = float(to_numpy(apart.class_proba(scores)).max(axis=1).mean())
-    if expected < SURE_OF_ROWS or _confused(
-        apart, apart.posterior(scores, given), given, trusted, predicted
-    ):
-        return None
-    return apart
+    apart = fit_gaussian_scores(host, rows.given, rows.trusted)
+    expected = float(to_numpy(apart.class_proba(rows.scores)).max(axis=1).mean())
+    confused = _confused(apart, apart.posterior(rows.scores, rows.given), rows.given, doubt)
+    return None if expected < SURE_OF_ROWS or confused else apart
 
 
-def _less_noise(found, scores, given, trusted, clean, limits):
+def _less_noise(found, rows):
     """The fit, or one to a part of its noise if that makes the labels likelier.
 
     T grows round by round by what it explains of the labels that D fits anew; where weak scores
@@ -268,11 +287,11 @@ def _less_noise(found, scores, given, trusted, clean, limits):
     probabilities, the likelihood counts each row left out of T, too, and that of a held T does not.
     """
     model, *_ = best = found
-    if limits["log_proba"]:
+    if rows.log_proba:
         return found
     for share in SHARES:
-        transition = share * model.transition + (1 - share) * clean
-        less = fit_some(scores, given, trusted, transition=transition, near=best[0], **limits)
+        transition = share * model.transition + (1 - share) * rows.clean
+        less = rows.fit(transition=transition, near=best[0])
         if less[0].log_likelihood <= best[0].log_likelihood:
             break
         best = less
@@ -280,19 +299,20 @@ def _less_noise(found, scores, given, trusted, clean, limits):
     return best
 
 
-def _more_noise(model, gamma, scores, given, trusted, most, limits):
+def _more_noise(found, rows, most):
     """The fit, or one to more noise, if that makes few labels less likely by `most` nats at most.
 
     Rows at one place with labels of several classes are as likely by any mixture of noise and of
     overlap. Where classes stand apart, they are what wrong labels look like.
     """
-    best, first, eye = (model, gamma), model, np.eye(len(model.transition))
+    first, best = found[0], found
+    eye = np.eye(len(first.transition))
     for times in TIMES:
         transition = eye + times * (first.transition - eye)
         if (np.diag(transition) < transition.max(axis=1)).any():
             break
-        more = fit_rows(scores, given, trusted, transition=transition, near=best[0], **limits)
-        if len(given) * (first.log_likelihood - more[0].log_likelihood) > most:
+        more = rows.fit(transition=transition, near=best[0])
+        if len(rows.given) * (first.log_likelihood - more[0].log_likelihood) > most:
             break
         best = more
     best[0].support = first.support
@@ -333,17 +353,12 @@ def _least_share(model, gamma, given, trusted):
     return LEAST_SHARE if excess(LEAST_SHARE) <= 0 else brentq(excess, LEAST_SHARE, 1)
 
 
-def _sure(given, trusted, n_classes):
-    """Whether trusted rows bear noise out."""
-    return trusted is not None and np.bincount(given[trusted], minlength=n_classes).min() >= SURE
-
-
-def _confused(model, gamma, given, trusted, predicted):
+def _confused(model, gamma, given, doubt):
     """Whether classes take in labels of others, which vanish, as features do that tell of neither.
 
     Labels that are wrong at random let rare classes vanish, too, but go to all others alike.
     """
-    if predicted > VANISHED_PREDICTED or _sure(given, trusted, len(model.transition)):
+    if doubt.sure or doubt.predicted > VANISHED_PREDICTED:
         return False
     found = to_numpy(gamma).mean(axis=0, dtype=np.float64)
     gone = found < VANISHED * np.bincount(given, minlength=len(found)) / len(given)
@@ -353,64 +368,3 @@ def _confused(model, gamma, given, trusted, predicted):
     times = kept.sum() / np.maximum(kept.sum() - kept, 1 / len(given))
     beyond = np.max(taken - kept @ taken / kept.sum(), axis=1, initial=0) * times
     return float(kept @ (beyond / own)) > TAKEN_IN
-
-
-def needed_support(separation: float, separations: tuple = SUPPORT_SEPARATIONS) -> float:
-    """Nats by which noise must make few labels likelier to be believed; see `separation`."""
-    return float(np.interp(separation, separations, SUPPORT_NATS))
-
-
-def separation(scores: np.ndarray) -> float:
-    """Share of the variance of scores (n, C) that lies between the groups of greatest score."""
-    best, centre = scores.argmax(axis=1), scores.mean(axis=0)
-    between = 0.0
-    for k in np.unique(best):
-        group = scores[best == k]
-        between += len(group) * float(np.sum((group.mean(axis=0) - centre) ** 2))
-    return between / max(float(np.sum((scores - centre) ** 2)), TINY)
-
-
-def _separation(scores, predicted):
-    """`separation`, or `clearness` of classes in a row, and whether they are such."""
-    apart, clear = separation(scores), clearness(scores)
-    in_a_row = predicted <= ROW_PREDICTED and apart - clear > IN_A_ROW
-    return (clear if in_a_row else apart), in_a_row
-
-
-def clearness(scores: np.ndarray) -> float:
-    """E[m]^2 / E[m^2] of the differences m between the two greatest scores of each row (n, C).
-
-    Of two classes it is their `separation`. Calibrated scores that reach certainty predict at least
-    that share of right labels, or two thirds: both are 3/4 where rows are evenly spread between two
-    classes. It is greater where rows lie at places that are nobody's corner, as wrong labels make
-    them; and where features hardly predict labels, as it does not depend on the unit of the scores.
-    """
-    best = np.partition(scores, -2, axis=1)
-    margin = best[:, -1] - best[:, -2]
-    return float(margin.mean() ** 2 / max(float(np.mean(margin**2)), TINY))
-
-
-def _plain(scores, given, trusted, transition, temperature):
-    """The model of one temperature and a T, with its likelihood."""
-    n, n_classes = scores.shape
-    plain = TransitionModel(
-        transition=transition,
-        center=np.zeros(n_classes),
-        scale=1.0,
-        square_center=np.zeros((n_classes, 1)),
-        square_scale=1.0,
-        linear=np.full((1, n_classes), temperature),
-        curve=np.zeros(n_classes),
-        bias=np.zeros(n_classes),
-        converged=True,
-        support=-np.inf,
-    )
-
-    def likelihood(scores, given, sure):
-        factor = np.where(sure[:, None], np.eye(n_classes)[given], transition.T[given])
-        proba = to_numpy(plain.class_proba(scores))
-        return (float(np.sum(np.log(np.sum(proba * factor, axis=1) + TINY))),)
-
-    sure = np.zeros(n, bool) if trusted is None else trusted
-    plain.log_likelihood = sum_blocks(likelihood, scores, given, sure)[0] / n
-    return plain

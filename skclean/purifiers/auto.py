@@ -17,7 +17,7 @@ from skclean.cleaners.transition import TransitionCleaner
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled, soft_transition
 from skclean.decision.transition import SUPPORT_ROWS
-from skclean.decision.transition_support import SUPPORT_SEPARATIONS
+from skclean.decision.transition_doubt import SUPPORT_SEPARATIONS
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, part_of_fit
 

@@ -5,8 +5,8 @@ from scipy.stats import multivariate_normal
 from skclean import TransitionCleaner
 from skclean.datasets import make_instance_dependent_noise
 from skclean.decision.gaussian_scores import fit_gaussian_scores
+from skclean.decision.transition_doubt import clearness, separation
 from skclean.decision.transition_prior import TransitionPrior, dominant
-from skclean.decision.transition_support import clearness, separation
 
 
 def scores_of_classes(n=300, n_classes=3, noise=0.25, seed=0):

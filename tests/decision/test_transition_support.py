@@ -8,16 +8,16 @@ from scipy.special import log_softmax, softmax
 
 from skclean import TransitionCleaner
 from skclean.datasets import make_symmetric_noise
-from skclean.decision import transition, transition_support
+from skclean.decision import transition, transition_doubt, transition_support
 from skclean.decision.transition import fit_transition
-from skclean.decision.transition_support import (
+from skclean.decision.transition_doubt import (
     SUPPORT_NATS,
     SUPPORT_SEPARATIONS,
     TWO_SEPARATIONS,
-    fit_supported,
     needed_support,
     separation,
 )
+from skclean.decision.transition_support import fit_supported
 
 
 def overlapping(n, spread, seed, rate=0.0):
@@ -100,12 +100,12 @@ def test_weak_scores_that_predict_few_labels_need_more(monkeypatch):
     assert np.mean(scores.argmax(axis=1) == given) < 0.5
     monkeypatch.setattr(transition_support, "MISFIT", 0.0)
     model, _ = fit_supported(scores, given, temperature=1.0)
-    assert model.support >= model.needed == 4 * transition_support.CLASS_NATS
+    assert model.support >= model.needed == 4 * transition_doubt.CLASS_NATS
     # A T that fits single rows counts against noise.
-    monkeypatch.setattr(transition_support, "OPTIMISM", 0.0)
+    monkeypatch.setattr(transition_doubt, "OPTIMISM", 0.0)
     plainly, _ = fit_supported(scores, given, temperature=1.0)
     assert plainly.support >= model.support
-    monkeypatch.setattr(transition_support, "CLASS_NATS", 0.3 * plainly.support)
+    monkeypatch.setattr(transition_doubt, "CLASS_NATS", 0.3 * plainly.support)
     model, gamma = fit_supported(scores, given, temperature=1.0)
     np.testing.assert_array_equal(gamma.argmax(axis=1), given)
     assert model.support == -np.inf
@@ -164,10 +164,10 @@ def test_each_condition_of_disbelief(monkeypatch, constant, value, few_classes):
     monkeypatch.setattr(transition_support, "SHARES", ())
     if few_classes:
         monkeypatch.setattr(transition_support, constant, value)
-        monkeypatch.setattr(transition_support, "SUPPORT_NATS", (-99.0, -99.0, -99.0))
-        monkeypatch.setattr(transition_support, "CLASS_NATS", -99.0)
+        monkeypatch.setattr(transition_doubt, "SUPPORT_NATS", (-99.0, -99.0, -99.0))
+        monkeypatch.setattr(transition_doubt, "CLASS_NATS", -99.0)
     else:
-        monkeypatch.setattr(transition_support, "QUADRATIC_CLASSES", 3)
+        monkeypatch.setattr(transition_doubt, "QUADRATIC_CLASSES", 3)
     _, gamma = fit_supported(scores, given, temperature=1.0)
     np.testing.assert_array_equal(gamma, expected)
 
