@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from skclean._array import array_namespace, is_numpy, take_rows
-from skclean._blocks import on_host
+from skclean._blocks import held, on_host
 from skclean._validation import HasMethods, Interval, StrOptions
 from skclean._warnings import warn
 from skclean.base import BaseCleaner
 from skclean.decision.status import judged_status
+from skclean.decision.transition import rows_of_fit
 from skclean.evidence.fit import fit_evidence
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 from skclean.exceptions import NothingToSeparateWarning
@@ -137,3 +138,15 @@ class EvidenceCleaner(BaseCleaner):
                 "the output of a softmax."
             )
         return given.astype(np.int64)
+
+
+def part_of_fit(samples: Any, groups: np.ndarray | None, n_rows: int) -> tuple[Any, Any]:
+    """About `n_rows` rows of a container at most, in memory, and their groups.
+
+    Every class and every trusted row is among them; a container of fewer rows comes back itself.
+    """
+    if len(samples) <= n_rows:
+        return samples, groups
+    part = samples[rows := rows_of_fit(samples.given, samples.trusted, n_rows)]
+    part = part._replace(features=held(part.features), proba=held(part.proba))
+    return part, None if groups is None else groups[rows]

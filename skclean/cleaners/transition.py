@@ -1,5 +1,6 @@
 """TransitionCleaner: the library's own cleaner."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -8,16 +9,18 @@ from skclean._array import take_rows, to_numpy
 from skclean._blocks import map_rows, on_host, own_column, put_rows, sum_blocks
 from skclean._validation import Interval, StrOptions
 from skclean._warnings import warn
-from skclean.cleaners._evidence import EvidenceCleaner
+from skclean.cleaners._evidence import EvidenceCleaner, part_of_fit
 from skclean.decision.f1_threshold import f1_threshold
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled
-from skclean.decision.transition import fit_transition
+from skclean.decision.transition import alike_nats, fit_transition
 from skclean.decision.transition_support import fit_supported
 from skclean.evidence.fit import log_proba
 
 #: Where no more of the rows are expected to be given another class than their own, all is found.
 _SURE = 5e-4
+#: Features are asked what noise they find in the labels of about so many rows at most.
+_FEATURE_ROWS = 20_000
 
 
 class TransitionCleaner(EvidenceCleaner):
@@ -43,7 +46,9 @@ class TransitionCleaner(EvidenceCleaner):
     estimator : classifier with predict_proba, or None, default=None
         The evidence. None takes the probabilities of the container where it has some, else
         `LeaveOneOutRidge`. Of a classifier's probabilities, they themselves, their square roots and
-        their logarithms are tried, and the likeliest taken.
+        their logarithms are tried, and the likeliest taken. Where the features explain the given
+        labels better than they do, as a warning says, the noise pattern is that of the features:
+        what a classifier misses that is too sure of itself would pass for noise.
     cv : int, splitter or None, default=None
         Folds in which `estimator` is fitted. Evidence from rows that it was fitted to makes wrong
         labels look right: set it for every estimator but `LeaveOneOutRidge`.
@@ -102,7 +107,8 @@ class TransitionCleaner(EvidenceCleaner):
         If `max_iter` rounds were not enough.
     UserWarning
         If `estimator` judges the labels that it was fitted to, as `cv` is None, or is set beside
-        probabilities of the user's in the container, which are not used then.
+        probabilities of the user's in the container, which are not used then; or if the features
+        explain the given labels better than the probabilities do.
 
     Examples
     --------
@@ -179,7 +185,38 @@ class TransitionCleaner(EvidenceCleaner):
                 f"the probabilities of a {name} that was fitted to them, by which wrong labels "
                 "look right; do set cv=5."
             )
-        return self._fit_model(samples), None
+        posterior = self._fit_model(samples)
+        if self.evidence_.raw or self.evidence_.in_sample or not self.informative_:
+            return posterior, None
+        return self._with_noise_of_features(samples, groups, posterior), None
+
+    def _with_noise_of_features(self, samples, groups, posterior):
+        """The posterior (n, C), or that by the T of the features, if these explain labels better.
+
+        What a classifier misses that is too sure of itself, it explains as noise.
+        """
+        name = type(self).__name__
+        part, of_part = part_of_fit(samples, groups, _FEATURE_ROWS)
+        if part.proba is not None and part.proba.shape == part.features.shape:
+            if np.allclose(to_numpy(part.features), to_numpy(part.proba)):
+                return posterior
+        alone = TransitionCleaner(max_iter=self.max_iter, tol=self.tol)
+        alone._fit_inside(part._replace(proba=None), of_part)
+        model, before, n = alone.model_, self.model_.log_likelihood, len(part)
+        if not alone.informative_ or n * (model.log_likelihood - before) < alike_nats(n):
+            return posterior
+        out = "leave proba out" if self.estimator is None else "set estimator=None"
+        warn(
+            f"{name}: expected probabilities that explain the given labels as well as the features "
+            f"do, got a log-likelihood of {before:.3f} a label beside {model.log_likelihood:.3f}; "
+            f"the noise pattern is that of the features, do {out} for better labels."
+        )
+        self.model_ = model
+        posterior = self._fit_model(samples, model.transition)
+        self.model_ = replace(
+            self.model_, support=model.support, needed=model.needed, separation=model.separation
+        )
+        return posterior
 
     def _fit_model(self, samples, transition=None):
         """Fit the noise-transition model to the evidence; the posterior (n, C) of the rows."""

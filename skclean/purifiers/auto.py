@@ -13,13 +13,14 @@ from sklearn.model_selection import KFold
 from skclean._blocks import best_class, few_rows, sum_blocks
 from skclean._validation import Interval, StrOptions
 from skclean.base import BaseCleaner
+from skclean.cleaners._evidence import part_of_fit
 from skclean.cleaners.transition import TransitionCleaner
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled, soft_transition
 from skclean.decision.transition import SUPPORT_ROWS
 from skclean.decision.transition_doubt import SUPPORT_SEPARATIONS
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
-from skclean.purifiers.least_squares import LeastSquaresMetaPurifier, part_of_fit
+from skclean.purifiers.least_squares import LeastSquaresMetaPurifier
 
 #: Candidates are compared on at most about that many rows, or rows of a class.
 _MAX_ROWS, _CLASS_ROWS = 5000, 50

@@ -1,18 +1,17 @@
 """LeastSquaresMetaPurifier: noisy labels made better by a few trusted ones."""
 
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from skclean._array import beside, is_dask
-from skclean._blocks import few_rows, held, on_host, put_rows
+from skclean._blocks import few_rows, on_host, put_rows
 from skclean._validation import Interval, StrOptions
+from skclean.cleaners._evidence import part_of_fit
 from skclean.cleaners.transition import TransitionCleaner
 from skclean.decision.meta_gradient import fit_corrections, fit_in_batches, play
 from skclean.decision.summary import soft_transition
-from skclean.decision.transition import rows_of_fit
 from skclean.evidence.fit import fit_evidence
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 
@@ -332,18 +331,6 @@ class LeastSquaresMetaPurifier(TransitionCleaner):
                 "trusted."
             )
         return chosen
-
-
-def part_of_fit(samples: Any, groups: np.ndarray | None, n_rows: int) -> tuple[Any, Any]:
-    """About `n_rows` rows of a container at most, in memory, and their groups.
-
-    Every class and every trusted row is among them; a container of fewer rows comes back itself.
-    """
-    if len(samples) <= n_rows:
-        return samples, groups
-    part = samples[rows := rows_of_fit(samples.given, samples.trusted, n_rows)]
-    part = part._replace(features=held(part.features), proba=held(part.proba))
-    return part, None if groups is None else groups[rows]
 
 
 def _weights(samples, weight):

@@ -8,6 +8,8 @@ from sklearn.datasets import load_breast_cancer, make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from sklearn.model_selection import cross_val_predict
+from sklearn.naive_bayes import GaussianNB
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info
 
@@ -207,8 +209,45 @@ def test_a_classifier_that_has_seen_the_labels_is_warned_of():
     with pytest.warns(UserWarning, match="LogisticRegression that was fitted to them.*set cv=5"):
         fit(estimator=LogisticRegression())
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", "fitted to them")
         fit(estimator=LogisticRegression(), cv=3)
+
+
+@pytest.mark.parametrize("rate", [0, 0.2])
+@pytest.mark.parametrize("brought", [True, False])
+def test_a_classifier_too_sure_of_itself_does_not_pass_for_noise(rate, brought):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 600)
+    X = 2.5 * np.eye(3, 2)[truth] + rng.standard_normal((600, 2))
+    given = make_pair_noise(truth, rate, random_state=5)[0]
+
+    class TooSure(GaussianNB):
+        def fit(self, X, y):
+            return super().fit(np.repeat(X, 20, axis=1), y)
+
+        def predict_proba(self, X):
+            return super().predict_proba(np.repeat(X, 20, axis=1))
+
+    if brought:
+        proba = cross_val_predict(TooSure(), X, given, method="predict_proba")
+        rows, cleaner = LabelledSamples(X, given, proba=proba), TransitionCleaner()
+    else:
+        rows, cleaner = LabelledSamples(X, given), TransitionCleaner(estimator=TooSure(), cv=5)
+    advice = "leave proba out" if brought else "set estimator=None"
+    with pytest.warns(UserWarning, match=f"noise pattern is that of the features, do {advice}"):
+        cleaner.fit(rows)
+    alone = TransitionCleaner().fit(X, given)
+    np.testing.assert_array_equal(cleaner.transition_matrix_, alone.transition_matrix_)
+    assert cleaner.noise_rate_ == pytest.approx(rate, abs=0.05)
+    assert np.mean(cleaner.transduction_ == truth) > (0.9 if rate else 0.999)
+    # Features that say nothing have no say, nor have the probabilities themselves.
+    proba = np.exp(cleaner.evidence_.scores)
+    proba /= proba.sum(axis=1, keepdims=True)
+    for features in (rng.standard_normal((600, 2)), proba):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = TransitionCleaner().fit(LabelledSamples(features, given, proba=proba))
+        assert np.mean(found.transduction_ == truth) < (0.89 if rate else 0.95)
 
 
 def test_torch_and_strict_arrays_give_the_same_labels(xp):
