@@ -115,9 +115,9 @@ def map_rows(
     return found[0] if len(found) == 1 else tuple(found)
 
 
-def lazy_rows(function: Callable, x: Any) -> Any:
-    """A function from rows (b, d) to as many (b, k), of a dask array: done anew in every pass."""
-    x, like = in_chunks(x), function(few_rows(x, slice(1)))
+def lazy_rows(function: Callable, x: Any, like: Any) -> Any:
+    """A function from rows (b, d) to as many like (1, k), of a dask array: anew in every pass."""
+    x = in_chunks(x)
     return x.map_blocks(function, dtype=like.dtype, chunks=(x.chunks[0], like.shape[1:]), meta=like)
 
 

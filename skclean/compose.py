@@ -1,5 +1,6 @@
 """OnFeatures and PurifiedClassifier: scikit-learn's estimators inside a pipeline of containers."""
 
+from copy import copy
 from inspect import signature
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skclean._array import is_dask, take_rows
-from skclean._blocks import lazy_rows
+from skclean._blocks import few_rows, lazy_rows
 from skclean._features import is_arrow
 from skclean._optional import import_optional
 from skclean._output import TransformsSamples
@@ -147,19 +148,16 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
                 return type(X)(found.features, columns=found.feature_names, index=found.index)
             return type(X)(found.features, schema=found.feature_names.tolist())
         check_names(self, X.feature_names, reset=False)
-        names = getattr(self, "feature_names_in_", None)
-
-        def transformed(rows):
-            return self.transformer_.transform(named_columns(rows, self.transformer_, names, self))
-
-        features = X.features
-        if is_dask(features):
-            features = lazy_rows(lambda rows: LabelledSamples(transformed(rows)).features, features)
+        if is_dask(X.features):
+            made = LabelledSamples(self._transformed(few_rows(X.features, slice(1))))
+            # Chunks are transformed as now, even if this is fitted anew before they are read.
+            features = lazy_rows(copy(self)._transformed_chunk, X.features, made.features)
+            samples = X.with_features(features)
         else:
-            features = transformed(features)
-        names = None if names is None else self._names_out(features.shape[1])
-        samples = X.with_features(features)
-        names = samples.feature_names if names is None else names
+            samples = made = X.with_features(self._transformed(X.features))
+        named = hasattr(self, "feature_names_in_")
+        names = self._names_out(samples.features.shape[1]) if named else None
+        names = made.feature_names if names is None else names
         return samples._replace(index=X.index, feature_names=names)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -169,6 +167,14 @@ class OnFeatures(TransformsSamples, MetaEstimatorMixin, BaseEstimator):
         if input_features is None and self._of_names:
             input_features = self.feature_names_in_
         return names_out(input_features) if signature(names_out).parameters else names_out()
+
+    def _transformed(self, features):
+        names = getattr(self, "feature_names_in_", None)
+        return self.transformer_.transform(named_columns(features, self.transformer_, names, self))
+
+    def _transformed_chunk(self, features):
+        # Of a copy: others read the chunk, too, and transformers may write to what they are given.
+        return LabelledSamples(self._transformed(features.copy())).features
 
     def _names_out(self, n_features):
         """Names of so many features, None where the transformer, or a step of it, does not tell."""

@@ -1,5 +1,6 @@
 """What is done with purified labels works on containers of dask arrays, or says what to compute."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -77,8 +78,19 @@ def test_transformers_of_features(transformer):
     here, there = (s.features for s in samples)
     assert is_dask(there) and there.dtype == here.dtype
     np.testing.assert_allclose(there.compute(), here, atol=1e-5)
+    np.testing.assert_array_equal(*(s.feature_names for s in samples))
     cleaner = TransitionCleaner(estimator=LeaveOneOutRidge("linear"))
     np.testing.assert_array_equal(*(cleaner.fit_transform(s).labels for s in samples))
+
+
+def test_transformed_features_stay_what_they_are():
+    """Whenever they are read, and wherever: a transformer may write to what it is given."""
+    samples = LabelledSamples(LAZY.rechunk(-1).persist(), Y, missing_label=-1)
+    scaler = OnFeatures(StandardScaler(copy=False))
+    features = scaler.fit_transform(samples).features
+    scaler.fit(samples.with_features(2 * LAZY + 1))
+    for x in (features, features, pickle.loads(pickle.dumps(features))):
+        np.testing.assert_allclose(x.compute(), StandardScaler().fit_transform(X), atol=1e-5)
 
 
 def test_transformers_that_give_sparse_matrices():
