@@ -39,8 +39,9 @@ UNMIXING_GAIN = 0.03
 MISFIT, MISFIT_NOISE, LITTLE_NOISE = 0.007, 0.1, 0.02
 #: Of weak scores, these shares of the noise found are tried, as long as they make labels likelier.
 SHARES = (0.75, 0.5, 0.25)
-#: Where noise is believed that makes labels less likely, so many times the noise found is tried, as
-#: long as that makes them less likely by no more than half as much.
+#: Where noise would be believed that makes labels less likely, so many times the noise found is
+#: tried, as long as half of what is added shows in the labels, and makes them less likely by no
+#: more than half as much.
 TIMES = (1.5, 2.0, 2.5, 3.0, 4.0)
 #: No smaller share is considered: a class twice as likely as the given label always counts.
 LEAST_SHARE = 0.5
@@ -74,8 +75,8 @@ def fit_supported(
     one temperature. Without that, a few overlapping rows pass for wrong labels. Where classes stand
     apart, that T has but the one temperature, too: a row whose neighbours all have another label
     is known by that these have none of its own, and curves could be bent to tell it without noise.
-    Fewer than `SUPPORT_CLASS_ROWS` rows a class bear out nothing. Where noise is believed although
-    it makes labels less likely, that is all the noise that explains them nearly as well (`TIMES`).
+    Fewer than `SUPPORT_CLASS_ROWS` rows a class bear out nothing. Where noise would be believed
+    although it makes labels less likely, it is all that explains them nearly as well (`TIMES`).
 
     What bears it out is the likelihood without M, which would lend T itself support. Of a
     classifier's probabilities, any power may bear it out beside clean labels, the more easily, the
@@ -303,15 +304,18 @@ def _more_noise(found, rows, most):
     """The fit, or one to more noise, if that makes few labels less likely by `most` nats at most.
 
     Rows at one place with labels of several classes are as likely by any mixture of noise and of
-    overlap. Where classes stand apart, they are what wrong labels look like.
+    overlap. Where classes stand apart, they are what wrong labels look like. More of the labels
+    have to be wrong by it, too: of few rows far apart, T alone is as likely with more noise.
     """
     first, best = found[0], found
-    eye = np.eye(len(first.transition))
+    eye, noise = np.eye(len(first.transition)), _noise(found[2], rows.given)
     for times in TIMES:
         transition = eye + times * (first.transition - eye)
         if (np.diag(transition) < transition.max(axis=1)).any():
             break
         more = rows.fit(transition=transition, near=best[0])
+        if _noise(more[2], rows.given) < (1 + times) / 2 * noise:
+            break
         if len(rows.given) * (first.log_likelihood - more[0].log_likelihood) > most:
             break
         best = more

@@ -65,6 +65,19 @@ def test_all_noise_of_few_rows_that_stand_apart_is_found():
     assert np.min(np.array(found) / wrong) > 0.8 and np.mean(found) < 1.02 * np.mean(wrong)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.3])
+def test_few_rows_that_stand_apart_do_not_hide_how_many_are_wrong(rate):
+    """T says of them what their labels say."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(60) % 3
+    X = 8 * np.eye(3, 5)[truth] + rng.standard_normal((60, 5))
+    given = make_symmetric_noise(truth, rate, random_state=1)[0]
+    cleaner = TransitionCleaner().fit(X, given)
+    np.testing.assert_array_equal(cleaner.transduction_, truth)
+    found = 1 - np.diag(cleaner.transition_matrix_).mean()
+    assert found == pytest.approx(np.mean(given != truth), rel=0.1)
+
+
 def test_the_further_classes_stand_apart_the_less_support_noise_needs():
     needed = [needed_support(share) for share in np.linspace(0, 1, 101)]
     assert (np.diff(needed) <= 0).all()
