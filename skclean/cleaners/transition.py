@@ -19,8 +19,8 @@ from skclean.evidence.fit import log_proba
 
 #: Where no more of the rows are expected to be given another class than their own, all is found.
 _SURE = 5e-4
-#: Features are asked what noise they find in the labels of about so many rows at most.
-_FEATURE_ROWS = 20_000
+#: Features are asked what noise they find in the labels of about so many rows, and values, at most.
+_FEATURE_ROWS, _FEATURE_VALUES = 20_000, 1 << 25
 
 
 class TransitionCleaner(EvidenceCleaner):
@@ -196,7 +196,8 @@ class TransitionCleaner(EvidenceCleaner):
         What a classifier misses that is too sure of itself, it explains as noise.
         """
         name = type(self).__name__
-        part, of_part = part_of_fit(samples, groups, _FEATURE_ROWS)
+        size = min(_FEATURE_ROWS, _FEATURE_VALUES // samples.n_features)
+        part, of_part = part_of_fit(samples, groups, size)
         if part.proba is not None and part.proba.shape == part.features.shape:
             if np.allclose(to_numpy(part.features), to_numpy(part.proba)):
                 return posterior
