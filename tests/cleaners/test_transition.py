@@ -250,6 +250,19 @@ def test_a_classifier_too_sure_of_itself_does_not_pass_for_noise(rate, brought):
         assert np.mean(found.transduction_ == truth) < (0.89 if rate else 0.95)
 
 
+def test_features_beside_probabilities_of_any_library(xp):
+    blurred = X[:, :4] + np.random.default_rng(1).standard_normal((400, 4))
+    proba = softmax(3 * blurred, axis=1)
+    expected = TransitionCleaner()
+    with pytest.warns(UserWarning, match="noise pattern is that of the features"):
+        expected.fit(LabelledSamples(X, GIVEN, proba=proba))
+    rows = LabelledSamples(xp.asarray(X), GIVEN, proba=xp.asarray(proba))
+    with pytest.warns(UserWarning, match="noise pattern is that of the features"):
+        found = TransitionCleaner().fit(rows)
+    assert np.mean(found.transduction_ == expected.transduction_) > 0.99
+    np.testing.assert_allclose(found.transition_matrix_, expected.transition_matrix_, atol=1e-3)
+
+
 def test_torch_and_strict_arrays_give_the_same_labels(xp):
     expected = fit()
     found = TransitionCleaner()
