@@ -18,6 +18,8 @@ from skclean.embeddings.training import fit
 
 #: Images that the mean and the spread of the colours are taken from.
 COLOUR_SAMPLE = 2000
+#: Images looked at for colour.
+GRAY_SAMPLE = 256
 #: Learning rate of LARS for such a batch.
 LARS_RATE = 2.0
 #: A channel that varies less is constant.
@@ -174,6 +176,19 @@ def colour_moments(
     mean, std = images.mean(axis=(0, 2, 3)), images.std(axis=(0, 2, 3))
     std[std < LEAST_SPREAD] = 1
     return np.broadcast_to(mean, 3), np.broadcast_to(std, 3)
+
+
+def shows_colour(source: Any) -> bool:
+    """Whether images have channels that differ; up to `GRAY_SAMPLE` are read until one does.
+
+    Gray images come with three channels from files and from Pillow.
+    """
+    if source.shape[0] == 1:
+        return False
+    rows = np.flatnonzero(source.readable)
+    rows = rows[:: -(-len(rows) // GRAY_SAMPLE)]
+    parts = (source.read(rows[start : start + 16]) for start in range(0, len(rows), 16))
+    return any((part != part[:, :1]).any() for part in parts)
 
 
 def _probe_codes(probe_y, n, name):

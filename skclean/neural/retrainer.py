@@ -93,8 +93,9 @@ class NeuralRetrainer(ClassifierMixin, RetrainerSettings):
         trainings are not held back.
     augmentation, strong_augmentation : callable or None, default=None
         Random views: from a batch and a torch.Generator to a batch. For images None is padded
-        crops and, in colour, mirroring; the strong one also changes colours. For features it is
-        noise: `skclean.neural.views.FeatureNoise`.
+        crops and, in colour, mirroring; the strong one also changes colours. Images are gray where
+        they have one channel, or three alike, as those of gray files. For features it is noise:
+        `skclean.neural.views.FeatureNoise`.
     validation_fraction : float in [0, 1) or "trusted", default=0.0
         Share of the labelled rows, or the trusted rows, held out to measure accuracy each epoch.
         The weights of the best epoch are kept.

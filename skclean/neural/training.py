@@ -16,7 +16,7 @@ from skclean.embeddings._settings import OPERATIONAL
 from skclean.embeddings.checkpoint import fingerprint
 from skclean.embeddings.devices import DeviceImages, make_fabric, seed_of, spawns
 from skclean.embeddings.featurizer import value_range
-from skclean.embeddings.network import colour_moments, without_tf32
+from skclean.embeddings.network import colour_moments, shows_colour, without_tf32
 from skclean.embeddings.training import fit
 from skclean.neural._settings import OBJECTIVES
 from skclean.neural.checks import check_parts, check_settings, layer_widths, takes_given
@@ -105,7 +105,7 @@ def fit_networks(
         if not fitted:
             estimator.value_range_ = value_range(source)
         open_inputs = partial(DeviceImages, source, value_range=estimator.value_range_)
-        views = image_views(source.shape)
+        views = image_views(source.shape[1:], colour=shows_colour(source))
     before = begin(estimator) if further else None
     networks: list[Any] = [] if before is None else list(before.networks)
     moments: Any = None

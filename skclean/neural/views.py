@@ -50,13 +50,13 @@ class FeatureNoise(BaseEstimator):
         return x
 
 
-def image_views(shape: tuple[int, int, int]) -> tuple[Augmentation, Augmentation]:
-    """Weak and strong augmentation for images (C, H, W).
+def image_views(size: tuple[int, int], *, colour: bool) -> tuple[Augmentation, Augmentation]:
+    """Weak and strong augmentation for images of a size (H, W).
 
     Crops are padded by an eighth of the image. Gray images are not mirrored: of digits and letters
     that makes others.
     """
-    side, colour = min(shape[1:]), shape[0] == 3
+    side = min(size)
     flip = 0.5 if colour else 0.0
     weak = Augmentation(
         crop="padded" if side > 1 else None,

@@ -216,6 +216,16 @@ def test_flat_rows_are_images_for_a_backbone_of_images():
     assert_same(one, quick(epochs=1, image_shape=(8, 8)).fit(contained))
 
 
+@pytest.mark.parametrize("objective", ["supervised", "fixmatch"])
+def test_gray_images_of_three_channels_are_trained_on_as_gray_ones(objective):
+    one = quick(objective).fit(IMAGES[:60], Y[:60])
+    three = np.repeat(IMAGES[:60, None], 3, axis=1)
+    assert_same(one, quick(objective).fit(three, Y[:60]))
+    three[-1, 0] = 0
+    other = quick(objective).fit(three, Y[:60])
+    assert any((a != b).any() for a, b in zip(weights_of(one), weights_of(other), strict=True))
+
+
 def test_colour_images_and_backbones_by_name():
     X = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     retrainer = quick(epochs=1, batch_size=8).fit(X, np.arange(20) % 2)

@@ -33,12 +33,13 @@ def test_generator_decides():
         assert not torch.equal(view(x, drawn), view(x, drawn))
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 1, 5), (3, 2, 2)])
-def test_image_views_keep_the_shape_and_do_not_mirror_gray_images(shape):
-    images = torch.rand(6, 3, *shape[1:], generator=generator())
-    for view in image_views(shape):
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("size", [(8, 8), (32, 32), (1, 5), (2, 2)])
+def test_image_views_keep_the_shape_and_do_not_mirror_gray_images(size, colour):
+    images = torch.rand(6, 3, *size, generator=generator())
+    for view in image_views(size, colour=colour):
         assert view(images, generator()).shape == images.shape
-        assert view.flip == (0.5 if shape[0] == 3 else 0)
+        assert view.flip == (0.5 if colour else 0)
 
 
 def test_bad_noise_is_an_error():
