@@ -35,6 +35,8 @@ _LANDMARK_ROWS = 4
 _CHOICE_ROWS = 2048
 #: Evidence that makes the labels likelier by more nats in all tells of them, however few rows do.
 SURE_NATS = 4.0
+#: Nats a label that come from the rounding of scores in float32.
+ROUNDING = 3e-7
 
 
 class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
@@ -322,7 +324,7 @@ def surely_likelier(gain: np.ndarray, groups: np.ndarray | None = None) -> bool:
     """Whether labels are likelier by more than chance.
 
     By two standard errors, or by `SURE_NATS` in all: near chance, and of rare classes, few rows
-    make up most of the gain.
+    make up most of the gain. Less than `ROUNDING` a label is none.
 
     Parameters
     ----------
@@ -335,7 +337,7 @@ def surely_likelier(gain: np.ndarray, groups: np.ndarray | None = None) -> bool:
         _, group = np.unique(groups, return_inverse=True)
         gain = np.bincount(group, gain) / np.bincount(group)
     error = gain.std() * len(gain) ** 0.5
-    return bool(gain.sum() > min(2 * error, SURE_NATS))
+    return bool(gain.sum() > max(min(2 * error, SURE_NATS), ROUNDING * len(gain)))
 
 
 def _fit_map(features, n_classes, alphas, seen, X, codes, targets, groups, weight):

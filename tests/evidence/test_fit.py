@@ -160,6 +160,7 @@ def test_a_few_rows_that_all_gain_are_informative():
     assert surely_likelier(gain) and not surely_likelier(gain - 0.3)
     assert not surely_likelier(np.repeat([-1.0, 1.5], 20), np.repeat([0, 1], 20))
     assert surely_likelier(np.array([-30.0, 35.0]))
+    assert not surely_likelier(np.full(60, 2e-16))
 
 
 def test_few_rows_of_a_rare_class_are_informative():
