@@ -203,7 +203,8 @@ class TransitionCleaner(EvidenceCleaner):
                 return posterior
         alone = TransitionCleaner(max_iter=self.max_iter, tol=self.tol)
         alone._fit_inside(part._replace(proba=None), of_part)
-        model, before, n = alone.model_, self.model_.log_likelihood, len(part)
+        model, before = alone.model_, self.model_.log_likelihood
+        n = np.count_nonzero(part.given >= 0)
         if not alone.informative_ or n * (model.log_likelihood - before) < alike_nats(n):
             return posterior
         out = "leave proba out" if self.estimator is None else "set estimator=None"

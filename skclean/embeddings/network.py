@@ -186,7 +186,7 @@ def shows_colour(source: Any) -> bool:
     if source.shape[0] == 1:
         return False
     rows = np.flatnonzero(source.readable)
-    rows = rows[:: -(-len(rows) // GRAY_SAMPLE)]
+    rows = rows[:: max(-(-len(rows) // GRAY_SAMPLE), 1)]
     parts = (source.read(rows[start : start + 16]) for start in range(0, len(rows), 16))
     return any((part != part[:, :1]).any() for part in parts)
 
