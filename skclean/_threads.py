@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,9 @@ import joblib
 import numpy as np
 import threadpoolctl
 from sklearn import config_context, get_config
+
+#: No larger matrices are decomposed on one thread.
+_SMALL_MATRIX = 1024
 
 _lock = threading.Lock()
 _inside = 0
@@ -46,6 +49,15 @@ def one_blas_thread() -> Iterator[None]:
                 _take_control()
 
 
+def few_blas_threads(size: int) -> AbstractContextManager[None]:
+    """Run BLAS on one thread to decompose a matrix of that size, unless it is large.
+
+    Threads wait for one another at each of its columns, actively: a second one saves a third of the
+    time at most, and where another process is at work on two cores, takes fifty times as long.
+    """
+    return one_blas_thread() if size <= _SMALL_MATRIX else nullcontext()
+
+
 @contextmanager
 def threads(most: int) -> Iterator[Callable[[Callable, Iterable], Iterable]]:
     """BLAS on one thread, and a `map` over as many threads of Python as BLAS had, up to `most`.
@@ -54,7 +66,8 @@ def threads(most: int) -> Iterator[Callable[[Callable, Iterable], Iterable]]:
     any number of them. Results come in order, while few wait to be taken. Within another such
     context or `one_blas_thread`, of whatever thread, it is Python's own `map`.
     """
-    n_threads = min(_blas_threads(), most) if most > 1 else 1
+    # Of the share of the cores that a container has, BLAS does not know.
+    n_threads = min(_blas_threads(), joblib.cpu_count(), most) if most > 1 else 1
     with one_blas_thread():
         if n_threads <= 1:
             yield map

@@ -38,7 +38,7 @@ from skclean._array import (
     to_numpy,
 )
 from skclean._blocks import few_rows, map_rows, sum_blocks
-from skclean._threads import one_blas_thread
+from skclean._threads import few_blas_threads, one_blas_thread
 from skclean.linalg.least_squares import Ridge
 from skclean.linalg.optim import Adam, batches
 from skclean.linalg.softmax import softmax
@@ -139,7 +139,8 @@ def fit_corrections(
     Q = to_numpy(_with_constant(ridge, X_trusted)).astype(np.float64)
     T = np.eye(n_classes)[trusted]
     half = Q[:, :-1] * (d * np.sqrt(w))[:-1, 0]
-    curvature = np.linalg.eigvalsh(half.T @ half)[-1] + len(Q) / n
+    with few_blas_threads(half.shape[1]):
+        curvature = np.linalg.eigvalsh(half.T @ half)[-1] + len(Q) / n
     eta = learning_rate * len(Q) / (2 * curvature)
     velocity = np.zeros_like(T)
     # softmax has no more curvature than half that of least squares (Boehning, 1992).

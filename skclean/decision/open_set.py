@@ -22,6 +22,7 @@ from scipy.special import expit, softmax
 
 from skclean._array import array_namespace, cast_like, from_numpy, to_numpy
 from skclean._blocks import map_rows
+from skclean._threads import one_blas_thread
 
 #: With more classes, those of the lowest quarter of a row's scores are never its own.
 FEW_CLASSES = 3
@@ -183,18 +184,19 @@ def fit_open_set(
     model = OpenSetModel(center, np.where(scale > 0, scale, 1.0), np.ones(signals.shape[1]), 0, 0)
     F = model._standardise(signals)
     bounds = [(-9, 9), (-9, 9)] + [(0, 50)] * F.shape[1]
-    fits = [
-        minimize(
-            open_set_loss,
-            [-3, bias, *np.full(F.shape[1], 2 / F.shape[1])],
-            (F, low, mass, expected),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-        )
-        # The likelihood has a flat end where no row is from elsewhere: start from both sides.
-        for bias in (-4, -1)
-    ]
+    with one_blas_thread():
+        fits = [
+            minimize(
+                open_set_loss,
+                [-3, bias, *np.full(F.shape[1], 2 / F.shape[1])],
+                (F, low, mass, expected),
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+            )
+            # The likelihood has a flat end where no row is from elsewhere: start from both sides.
+            for bias in (-4, -1)
+        ]
     theta = min(fits, key=lambda fit: fit.fun).x
     model.noise, model.bias, model.weights = float(expit(theta[0])), float(theta[1]), theta[2:]
     return model

@@ -7,7 +7,9 @@ import numpy as np
 
 from skclean._array import array_namespace, beside, cast_like, one_hot, take_rows, to_numpy
 from skclean._blocks import map_rows, sum_blocks
+from skclean._threads import few_blas_threads
 from skclean.linalg.feature_map import linear_map
+from skclean.linalg.triangular import inverse
 
 
 @dataclass
@@ -153,8 +155,9 @@ def fit_shared_gaussian(X: Any, codes: np.ndarray, n_classes: int) -> SharedGaus
     rounding = 8 * np.finfo(gram.dtype).eps * np.trace(gram) / n * np.eye(len(gram))
     within, shrinkage = _shrunk((gram - means.T @ sums) / n + rounding, n)
     total, total_shrinkage = _shrunk(gram / n - np.outer(mean, mean), n)
-    whiten = np.linalg.inv(_root(within))
-    spread, rotation = np.linalg.eigh(whiten @ total @ whiten.T)
+    with few_blas_threads(len(total)):
+        whiten = inverse(_root(within))
+        spread, rotation = np.linalg.eigh(whiten @ total @ whiten.T)
     vectors = whiten.T @ rotation
     return SharedGaussian(
         center=center,

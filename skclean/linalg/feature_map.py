@@ -7,6 +7,7 @@ import numpy as np
 
 from skclean._array import array_namespace, from_numpy, to_numpy
 from skclean._blocks import few_rows, map_rows
+from skclean.linalg.triangular import inverse
 
 #: A row farther from the centre, in widths of the kernel, counts as that far: its kernel with rows
 #: nearer by is zero anyway, and the squares keep their precision.
@@ -204,8 +205,8 @@ def whitening(features: LandmarkMap, jitter: float = 1e-5) -> Any:
     xp = array_namespace(features.landmarks)
     # In float32, rounding of near landmarks can be more than the jitter.
     K = xp.exp(-_distances(xp.astype(features.landmarks, xp.float64)))
-    eye = from_numpy(np.eye(K.shape[0]), K)
-    return xp.linalg.inv(xp.linalg.cholesky(K + jitter * eye)).T
+    K += from_numpy(jitter * np.eye(K.shape[0]), K)
+    return inverse(xp.linalg.cholesky(K)).T
 
 
 def _nearest(Z, means):
@@ -217,5 +218,8 @@ def _nearest(Z, means):
 def _distances(L):
     """Squared distances between rows."""
     xp = array_namespace(L)
-    square = xp.sum(L**2, axis=1)
-    return xp.clip(square[:, None] + square - 2 * xp.matmul(L, L.T), 0, None)
+    square, distance = xp.sum(L**2, axis=1), xp.matmul(L, L.T)
+    distance *= -2
+    distance += square[:, None]
+    distance += square
+    return xp.clip(distance, 0, None)

@@ -15,6 +15,7 @@ from skclean._array import (
     to_numpy,
 )
 from skclean._blocks import few_rows, map_rows, sum_blocks
+from skclean._threads import few_blas_threads
 from skclean.linalg.feature_map import LandmarkMap, LinearMap, whitening
 from skclean.linalg.triangular import squared_norms
 
@@ -107,7 +108,8 @@ class Ridge:
         array of shape (n, C)
         """
         d, n_classes = self.shrinkage(), len(self.target_mean)
-        leverage, coefficients = self._leverage(), self._coefficients()
+        with few_blas_threads(self.features.width):
+            leverage, coefficients = self._leverage(), self._coefficients()
         mean = cast_like(self.target_mean, coefficients)
 
         def score(X, targets, weight):
@@ -223,14 +225,9 @@ def fit_ridge(
     mean = total / n
     gram -= total[:, None] * mean
     cross -= total[:, None] * cast_like(target_mean, total)
-    basis = whitening(features) if isinstance(features, LandmarkMap) else None
-    if basis is not None:
-        gram, cross = xp.matmul(basis.T, xp.matmul(gram, basis)), xp.matmul(basis.T, cross)
-    values, vectors = xp.linalg.eigh(gram)
-    cross = xp.matmul(vectors.T, cross)
-    if basis is not None:
-        vectors = xp.matmul(basis, vectors)
-    else:
+    with few_blas_threads(features.width):
+        values, vectors, cross = _decomposed(features, gram, cross)
+    if not isinstance(features, LandmarkMap):
         # Of equal rows, rounding is left, of either sign.
         spread, size = float(xp.linalg.trace(gram)), n * float(xp.sum(mean**2))
         unit = spread / n if spread > 1e-12 * size else 1.0
@@ -245,6 +242,18 @@ def fit_ridge(
         target_mean,
         n,
     )
+
+
+def _decomposed(features, gram, cross):
+    """Eigenvalues of a Gram matrix (m, m), whitened for landmarks, V of `Ridge` and V^T cross."""
+    xp = array_namespace(gram)
+    if isinstance(features, LandmarkMap):
+        basis = whitening(features)
+        values, vectors = xp.linalg.eigh(xp.matmul(basis.T, xp.matmul(gram, basis)))
+        vectors = xp.matmul(basis, vectors)
+    else:
+        values, vectors = xp.linalg.eigh(gram)
+    return values, vectors, xp.matmul(vectors.T, cross)
 
 
 def choose_alpha(
@@ -282,21 +291,22 @@ def choose_alpha(
     else:
         parts = _members(groups)[:: max(1, round(X.shape[0] / max_rows))]
     errors, total = np.zeros(len(alphas)), 0.0
-    for rows in parts:
-        Q = to_numpy(ridge.project(few_rows(X, rows)))
-        Y, squares = _targets(few_rows(targets, rows), len(ridge.target_mean), Q), Q**2
-        u = np.ones(len(rows), Q.dtype) if weight is None else weight[rows].astype(Q.dtype)
-        total += float(u.sum(dtype=np.float64))
-        for i, alpha in enumerate(alphas):
-            d = ridge.shrinkage(alpha)
-            if groups is None:
-                h = u * (squares @ d.astype(Q.dtype) + 1 / ridge.n_rows)
-                fit = Q @ (d[:, None] * ridge.cross).astype(Q.dtype)
-                fit += ridge.target_mean.astype(Q.dtype)
-                residual = (Y - fit) / np.maximum(1 - h, 1e-6)[:, None]
-            else:
-                residual = Y - ridge._leave_out(Q, Y, d, None if weight is None else u)
-            errors[i] += np.sum(u[:, None] * residual**2, dtype=np.float64)
+    with few_blas_threads(ridge.features.width):
+        for rows in parts:
+            Q = to_numpy(ridge.project(few_rows(X, rows)))
+            Y, squares = _targets(few_rows(targets, rows), len(ridge.target_mean), Q), Q**2
+            u = np.ones(len(rows), Q.dtype) if weight is None else weight[rows].astype(Q.dtype)
+            total += float(u.sum(dtype=np.float64))
+            for i, alpha in enumerate(alphas):
+                d = ridge.shrinkage(alpha)
+                if groups is None:
+                    h = u * (squares @ d.astype(Q.dtype) + 1 / ridge.n_rows)
+                    fit = Q @ (d[:, None] * ridge.cross).astype(Q.dtype)
+                    fit += ridge.target_mean.astype(Q.dtype)
+                    residual = (Y - fit) / np.maximum(1 - h, 1e-6)[:, None]
+                else:
+                    residual = Y - ridge._leave_out(Q, Y, d, None if weight is None else u)
+                errors[i] += np.sum(u[:, None] * residual**2, dtype=np.float64)
     errors /= total
     return float(alphas[int(np.argmin(errors))]), errors
 

@@ -4,6 +4,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_circles
 from sklearn.linear_model import RidgeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits
 
 from skclean._array import array_namespace
 from skclean.evidence import LeaveOneOutRidge
@@ -150,3 +151,16 @@ def test_missing_labels_are_refused():
     for case in cases:
         with pytest.raises(ValueError, match="leave those rows out, or use a cleaner"):
             LeaveOneOutRidge().fit(*case)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_the_scores_are_the_same_with_any_number_of_threads(kernel):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 300)).astype(np.float32)
+    y = np.argmax(X[:, :3] + rng.standard_normal((2000, 3)), axis=1)
+    found = []
+    for n_threads in (1, 2, 5):
+        with threadpool_limits(n_threads, user_api="blas"):
+            found.append(LeaveOneOutRidge(kernel).fit(X, y).loo_scores_)
+    for scores in found[1:]:
+        np.testing.assert_array_equal(scores, found[0])
