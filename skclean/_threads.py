@@ -6,9 +6,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -19,43 +19,74 @@ from sklearn import config_context, get_config
 _SMALL_MATRIX = 1024
 
 _lock = threading.Lock()
-_inside = 0
-_limits: Any = None
+#: Contexts that leave one thread, and those that leave the rest to threads of Python.
+_alone, _instead = 0, 0
+#: The threads that BLAS had before the first of them, and what gives them back.
+_found, _limits = 1, cast(Any, None)
 _controller: threadpoolctl.ThreadpoolController | None = None
 _n_modules = 0
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
+def one_blas_thread() -> AbstractContextManager[None]:
     """Run BLAS on one thread: in products with a small matrix, threads cost more than they bring.
 
     The setting belongs to the whole process. Of several threads of Python inside, the first sets it
     and the last restores what the first found.
     """
-    global _inside, _limits
+    return _limited(True)
+
+
+def python_threads() -> Any:
+    """Run BLAS on one thread, and leave those that it had to `threads`; also for functions.
+
+    After each product, threads of BLAS wait for the next one, actively. Between passes over the
+    rows they would take the cores from the threads of Python.
+    """
+    return _limited(False)
+
+
+@contextmanager
+def _limited(alone):
+    global _alone, _instead, _found, _limits
     with _lock:
-        if not _inside:
+        if not _alone + _instead:
             _take_control()
+            _found = _blas_threads()
             _limits = _libraries().limit(limits=1, user_api="blas")
-        _inside += 1
+        _alone, _instead = _alone + alone, _instead + (not alone)
     try:
         yield
     finally:
         with _lock:
-            _inside -= 1
-            if not _inside:
+            _alone, _instead = _alone - alone, _instead - (not alone)
+            if not _alone + _instead:
                 _take_control()
                 _limits.restore_original_limits()
                 _take_control()
 
 
-def few_blas_threads(size: int) -> AbstractContextManager[None]:
+@contextmanager
+def few_blas_threads(size: int) -> Iterator[None]:
     """Run BLAS on one thread to decompose a matrix of that size, unless it is large.
 
     Threads wait for one another at each of its columns, actively: a second one saves a third of the
     time at most, and where another process is at work on two cores, takes fifty times as long.
     """
-    return one_blas_thread() if size <= _SMALL_MATRIX else nullcontext()
+    if size <= _SMALL_MATRIX:
+        with one_blas_thread():
+            yield
+    elif _instead and not _alone:
+        with _lock:
+            _take_control()
+            limits = _libraries().limit(limits=_found, user_api="blas")
+        try:
+            yield
+        finally:
+            with _lock:
+                _take_control()
+                limits.restore_original_limits()
+    else:
+        yield
 
 
 @contextmanager
@@ -99,18 +130,18 @@ def _map_in_order(pool, ahead, function, items):
 
 def _blas_threads():
     """The threads that BLAS uses now; where its libraries cannot be asked, the cores."""
-    if _inside:
-        return 1
+    if _alone + _instead:
+        return 1 if _alone else _found
     found = [m["num_threads"] for m in _libraries().info() if m["user_api"] == "blas"]
     return max(found, default=joblib.cpu_count())
 
 
 def _forget():
     """What a child process does not share with the threads of its parent: they are not in it."""
-    global _lock, _inside
-    if _inside:
+    global _lock, _alone, _instead
+    if _alone + _instead:
         _limits.restore_original_limits()
-    _lock, _inside = threading.Lock(), 0
+    _lock, _alone, _instead = threading.Lock(), 0, 0
 
 
 # Not there on Windows, where nothing forks.

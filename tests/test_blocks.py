@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 
+import joblib
 import numpy as np
 import pytest
 from sklearn import config_context, get_config
@@ -22,7 +23,7 @@ from skclean._blocks import (
     put_rows,
     sum_blocks,
 )
-from skclean._threads import one_blas_thread
+from skclean._threads import few_blas_threads, one_blas_thread, python_threads
 
 SIZES = [0, 1, 63, 64, 65, 1000, 10_007]
 
@@ -224,6 +225,34 @@ def test_the_bits_do_not_depend_on_the_number_of_threads():
         np.testing.assert_array_equal(product, found[0][1])
 
 
+def test_threads_of_python_take_the_place_of_those_of_blas():
+    X, seen = np.zeros((5000, 300)), set()
+
+    def one(B):
+        seen.add((threading.get_ident(), *_blas_threads()))
+        return B[:, 0]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = _blas_threads()
+        with python_threads():
+            inside = _blas_threads()
+            map_rows(one, X)
+            with few_blas_threads(100):
+                small = _blas_threads()
+            with few_blas_threads(5000):
+                large = _blas_threads()
+            again = _blas_threads()
+            # The cores go to whoever is outermost.
+            with one_blas_thread(), few_blas_threads(5000):
+                alone = _blas_threads()
+        assert _blas_threads() == before == large
+    for held in (inside, small, again, alone):
+        assert set(held) <= {1}
+    assert {n for _, *threads in seen for n in threads} <= {1}
+    if before and joblib.cpu_count() > 1:
+        assert threading.get_ident() not in {thread for thread, *_ in seen}
+
+
 def test_threads_take_over_what_numpy_and_scikit_learn_are_set_to():
     X, seen = np.zeros((5000, 300)), set()
 
@@ -300,7 +329,7 @@ def test_a_child_forked_beside_a_pass_has_threads_of_its_own():
         here.wait(60)
         child = os.fork()
         if not child:
-            os._exit(0 if _blas_threads() == before and _threads._inside == 0 else 1)
+            os._exit(0 if _blas_threads() == before and _threads._alone == 0 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         go_on.set()
         other.join()

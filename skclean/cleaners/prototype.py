@@ -14,6 +14,7 @@ from skclean._array import (
     take_rows,
 )
 from skclean._blocks import all_finite, map_rows
+from skclean._threads import python_threads
 from skclean._validation import Interval, StrOptions
 from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.loss_mixture import (
@@ -251,6 +252,7 @@ class PrototypeCleaner(EvidenceCleaner):
         self._assessed = self._train(start, features, proba, given)[0]
         return self._assessed.clean_proba(features, proba, given)
 
+    @python_threads()
     def _train(self, start, features, proba, given, trusted=None):
         """Prototypes, loss mixture and number of batches, by all rows with a given label."""
         rows = np.flatnonzero(given >= 0)

@@ -7,6 +7,7 @@ import numpy as np
 
 from skclean._array import take_rows, to_numpy
 from skclean._blocks import map_rows, on_host, own_column, put_rows, sum_blocks
+from skclean._threads import python_threads
 from skclean._validation import Interval, StrOptions
 from skclean._warnings import warn
 from skclean.cleaners._evidence import EvidenceCleaner, part_of_fit
@@ -220,6 +221,7 @@ class TransitionCleaner(EvidenceCleaner):
         )
         return posterior
 
+    @python_threads()
     def _fit_model(self, samples, transition=None):
         """Fit the noise-transition model to the evidence; the posterior (n, C) of the rows."""
         scores, labelled = self.evidence_.scores, np.flatnonzero(samples.given >= 0)

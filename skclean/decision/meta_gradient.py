@@ -38,7 +38,7 @@ from skclean._array import (
     to_numpy,
 )
 from skclean._blocks import few_rows, map_rows, sum_blocks
-from skclean._threads import few_blas_threads, one_blas_thread
+from skclean._threads import few_blas_threads, one_blas_thread, python_threads
 from skclean.linalg.least_squares import Ridge
 from skclean.linalg.optim import Adam, batches
 from skclean.linalg.softmax import softmax
@@ -87,6 +87,7 @@ def entropy_gradient(p: Any, axis: int = 0) -> Any:
     return -p * (log - xp.sum(p * log, axis=axis, keepdims=True))
 
 
+@python_threads()
 def fit_corrections(
     ridge: Ridge,
     X: Any,
@@ -178,6 +179,7 @@ def fit_corrections(
     return found
 
 
+@python_threads()
 def play(corrections: Sequence[Correction], ridge: Ridge, X: Any, given: np.ndarray) -> Any:
     """Labels of rows after the corrections.
 
@@ -226,6 +228,7 @@ def as_proba(labels: Any) -> Any:
     return positive / xp.sum(positive, axis=1, keepdims=True)
 
 
+@python_threads()
 def fit_in_batches(
     ridge: Ridge,
     X: Any,

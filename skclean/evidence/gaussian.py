@@ -7,7 +7,7 @@ import numpy as np
 
 from skclean._array import array_namespace, beside, cast_like, one_hot, take_rows, to_numpy
 from skclean._blocks import map_rows, sum_blocks
-from skclean._threads import few_blas_threads
+from skclean._threads import few_blas_threads, python_threads
 from skclean.linalg.feature_map import linear_map
 from skclean.linalg.triangular import inverse
 
@@ -116,6 +116,7 @@ class SharedGaussian:
             to_all[rows] *= (n / (n - 1)) ** 2 / damped
 
 
+@python_threads()
 def fit_shared_gaussian(X: Any, codes: np.ndarray, n_classes: int) -> SharedGaussian:
     """One pass over the rows for all means and both covariances.
 

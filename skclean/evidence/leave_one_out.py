@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skclean._array import array_namespace, to_numpy
 from skclean._blocks import best_class, few_rows, map_rows
 from skclean._device import returned, to_device
+from skclean._threads import python_threads
 from skclean._validation import (
     Interval,
     StrOptions,
@@ -171,6 +172,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
             groups = check_groups(groups, len(samples), self)
             return self._fit_codes(samples.features, samples.given, len(self.classes_), groups)
 
+    @python_threads()
     def _fit_codes(self, X, codes, n_classes, groups, weight=None, targets=None):
         """The fit, to weighted rows or to soft labels (n, C) in place of the given ones.
 
@@ -242,6 +244,7 @@ class LeaveOneOutRidge(ClassifierMixin, BaseEstimator):
         best = best_class(self._scores(X))
         return self.classes_[best]
 
+    @python_threads()
     def _scores(self, X):
         check_is_fitted(self)
         X = open_features(X, estimator=self, reset=False)

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skclean._array import array_namespace, beside, from_numpy, to_numpy
 from skclean._blocks import map_rows
+from skclean._threads import python_threads
 from skclean.evidence.leave_one_out import LeaveOneOutRidge
 
 #: Probabilities that differ by this share are equal, and none is nearer to certain.
@@ -152,6 +153,7 @@ class TrustedJudges:
         return proba
 
 
+@python_threads()
 def fit_trusted_judges(
     features: Any, scores: Any, codes: np.ndarray, groups: np.ndarray | None = None
 ) -> TrustedJudges | None:
