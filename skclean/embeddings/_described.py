@@ -15,12 +15,18 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 def described(part: Any) -> str:
     """What tells settings apart in any process: a plain value, a path, the parameters of an
-    estimator that are not its defaults, or a name. Tuples are as lists, 2.0 is as 2.
+    estimator that are not its defaults, the layers of a network, or the name of a class with the
+    arguments that its object keeps. Tuples are as lists, 2.0 is as 2.
     """
     if isinstance(part, _PLAIN) or hasattr(part, "get_params") or hasattr(part, "__fspath__"):
         return _text(part)
-    named = part if hasattr(part, "__qualname__") else type(part)
-    return f"{named.__module__}.{named.__qualname__}"
+    if hasattr(part, "__qualname__"):
+        return f"{part.__module__}.{part.__qualname__}"
+    name = f"{type(part).__module__}.{type(part).__qualname__}"
+    if hasattr(part, "named_modules"):
+        return f"{name} {_ADDRESS.sub('', repr(part))}"
+    arguments = ", ".join(_arguments(part))
+    return f"{name}({arguments})" if arguments else name
 
 
 def as_python(value: Any) -> Any:
@@ -28,6 +34,17 @@ def as_python(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"expected a plain value or one of NumPy, got {type(value).__name__}")
+
+
+def _arguments(part):
+    """Arguments of the constructor that an object keeps under their names."""
+    try:
+        names = inspect.signature(type(part)).parameters
+    except ValueError:  # Of a class that is not written in Python.
+        return
+    for name in names:
+        if name in getattr(part, "__dict__", ()):
+            yield f"{name}={described(vars(part)[name])}"
 
 
 def _text(part):

@@ -1,5 +1,6 @@
 """Sources of images that are read one by one: files and datasets."""
 
+import os
 import traceback
 from contextlib import contextmanager
 from typing import Any
@@ -103,6 +104,9 @@ class FileImages(ImageSource):
         shape = header_shape(self.inputs[row], self.shape)
         if self._size is None:
             self._check_shape(shape)
+
+    def sizes(self):
+        return np.array([os.path.getsize(path) for path in self.inputs[self.readable]], np.int64)
 
     def _where(self, row):
         return f", {self.inputs[row]}"

@@ -205,6 +205,10 @@ class ImageSource:
         """The image (C, H, W) of a row; raises ImageReadError."""
         raise NotImplementedError
 
+    def sizes(self) -> np.ndarray:
+        """Bytes of the files of the readable rows; none where there are no files."""
+        return np.zeros(0, np.int64)
+
     def _where(self, row: int) -> str:
         """The file of a row for a message."""
         return ""
@@ -293,7 +297,7 @@ class ImageSource:
         if shape[0] != self.shape[0]:
             raise ImageReadError(f"expected {self.shape[0]} channels, got {shape[0]}")
         raise ImageReadError(
-            f"expected {shown_size(self.shape)}, got {shown_size(shape)} (set image_size)"
+            f"expected {shown_size(self.shape)}, got {shown_size(shape)} (set image_size to fit)"
         )
 
     def _settle(self, found):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skclean._array import take_rows, to_numpy
+from skclean._array import blocks, to_numpy
 from skclean._files import replacing
 from skclean._optional import import_optional
 from skclean._saving_networks import host_copies
@@ -282,15 +282,16 @@ def digest(*arrays: np.ndarray) -> str:
 
 
 def fingerprint(rows: Any) -> str:
-    """A digest of some rows of an array or an ImageSource, by which others are told apart."""
+    """A digest by which rows are told apart, of an array or an ImageSource.
+
+    Of all that are in memory; else of the sizes of all files, and of some of the images.
+    """
     is_source = hasattr(rows, "readable")
-    n = rows.n if is_source else rows.shape[0]
-    places = np.unique(np.linspace(0, n - 1, FINGERPRINT_ROWS).astype(np.int64))
-    if is_source:
-        drawn = rows.read(places[rows.readable[places]])
-    else:
-        drawn = to_numpy(take_rows(rows, places))
-    return digest(drawn)
+    held = rows.array() if is_source else rows
+    if held is not None:
+        return digest(*(to_numpy(held[part]) for part in blocks(held.shape[0])))
+    places = np.unique(np.linspace(0, rows.n - 1, FINGERPRINT_ROWS).astype(np.int64))
+    return digest(rows.read(places[rows.readable[places]]), rows.sizes())
 
 
 def _locked(folder, name):

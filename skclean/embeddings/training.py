@@ -157,7 +157,7 @@ def train(
         **(settings or {}),
     }
     if checkpoint_dir is not None:
-        must_agree["images drawn"] = fingerprint(source)
+        must_agree["images"] = fingerprint(source)
     writes = fabric.is_global_zero
     checkpoints = Checkpoints(checkpoint_dir, must_agree, resume, name, writes)
     layout = lay_out(objective.train())

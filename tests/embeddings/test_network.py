@@ -130,25 +130,28 @@ def test_resumed_training_ends_as_one_that_was_not_stopped(tmp_path):
         pass
 
     class Stops:
-        def __init__(self, last=17):
-            self.calls, self.last = 0, last
+        def __init__(self, flip=0.5):
+            self.calls, self.last, self.flip = 0, np.inf, flip
 
         def __call__(self, images, generator):
             self.calls += 1
             if self.calls > self.last:
                 raise Stop
-            return Augmentation()(images, generator)
+            return Augmentation(flip=self.flip)(images, generator)
 
     stops = Stops()
+    stops.last = 17
     with pytest.raises(Stop):
         tiny(**settings, augmentation=stops).fit(IMAGES[:200])
     # Another object, as in another process.
-    resumed = tiny(**settings, augmentation=Stops(np.inf), resume=True).fit(IMAGES[:200])
+    resumed = tiny(**settings, augmentation=Stops(), resume=True).fit(IMAGES[:200])
     np.testing.assert_array_equal(resumed.transform(IMAGES).features, whole)
     with pytest.raises(ValueError, match="learning_rate"):
         tiny(**settings, learning_rate=0.5, resume=True).fit(IMAGES[:200])
-    settings["augmentation"] = Stops(np.inf)
-    with pytest.raises(ValueError, match="images drawn"):
+    with pytest.raises(ValueError, match="flip=0.1"):
+        tiny(**settings, augmentation=Stops(0.1), resume=True).fit(IMAGES[:200])
+    settings["augmentation"] = Stops()
+    with pytest.raises(ValueError, match="images"):
         tiny(**settings, resume=True).fit(IMAGES[200:400])
     with pytest.raises(ValueError, match="resume=True"):
         tiny(**settings).fit(IMAGES[:200])
