@@ -278,10 +278,12 @@ def array_output(out: Any, shape: tuple[int, ...], dtype: str, name: str) -> Ite
     else:
         shaped = isinstance(out, np.ndarray) and out.shape == shape
         if not shaped or out.dtype not in (np.float32, np.float64) or not out.flags.writeable:
+            got = type(out).__name__
+            if isinstance(out, np.ndarray):
+                got = f"{out.dtype} {out.shape}" + " read-only" * (not out.flags.writeable)
             raise ValueError(
-                f"{name}: expected out as a path or a writable float array of shape {shape}, got "
-                f"{type(out).__name__} of shape {getattr(out, 'shape', None)}; do make "
-                f"numpy.empty({shape}, numpy.{dtype}), or name a file."
+                f"{name}: expected out as a path or a writable array, float32 or float64 of shape "
+                f"{shape}, got {got}; do make numpy.empty({shape}, numpy.{dtype}), or name a file."
             )
         yield out
 

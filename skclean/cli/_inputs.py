@@ -231,14 +231,15 @@ def _read_folder(path, roles, note):
     """Images by their place under the folder; the class is the subfolder that they lie in."""
     if roles.features:
         raise UsageError("--features: expected none for a folder of images; do leave it out.")
-    found, others, seen = [], 0, set()
+    found, others, hidden, seen = [], 0, [], set()
     for folder, subfolders, names in os.walk(path, followlinks=True):
         if os.path.realpath(folder) in seen:
             # A link that leads back.
             subfolders.clear()
             continue
         seen.add(os.path.realpath(folder))
-        subfolders.sort()
+        hidden += [name for name in subfolders if name.startswith(".")]
+        subfolders[:] = sorted(set(subfolders).difference(hidden))
         here = [Path(folder, name) for name in sorted(names)]
         images = [file for file in here if file.suffix.lower() in IMAGES]
         found, others = found + images, others + len(here) - len(images)
@@ -249,8 +250,17 @@ def _read_folder(path, roles, note):
         )
     if others:
         note(f"{path}: {others} files that are no images are left out")
+    if hidden:
+        note(f"{path}: hidden folders are left out: {', '.join(sorted(set(hidden)))}")
     inside = [file.relative_to(path) for file in found]
     ids = [file.as_posix() for file in inside]
+    for name in ids:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{path}: expected names of files in UTF-8, got {name!r}; do rename it."
+            ) from None
     labels = np.empty(len(found), dtype=object)
     labels[:] = [file.parts[0] if len(file.parts) > 1 else None for file in inside]
     pa = import_optional("pyarrow", "cli")

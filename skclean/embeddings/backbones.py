@@ -75,9 +75,10 @@ class Backbone(nn.Module):
                 features = self(self.mean.expand(1, 3, height, width))
         except (RuntimeError, AssertionError, ValueError) as error:
             raise ValueError(
-                f"make_backbone: expected images that the network can take, got {height} x "
-                f"{width} pixels ({error}); do set image_size, which makes them square, or take "
-                "another backbone"
+                "make_backbone: expected a network that takes these images, float32 of shape (b, "
+                f"3, {height}, {width}), got an error ({error}); do set image_size, which makes "
+                "them square, or take another backbone, or backbone='mlp' of NeuralRetrainer for "
+                "rows of features"
             ) from error
         finally:
             for module, was in training.items():

@@ -48,7 +48,8 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
         "resnet18", "resnet34", "resnet50", "preact_resnet18", any classifier of torchvision by
         name, or a module that maps images (b, 3, H, W) with values in [0, 1] to (b, d) or
         (b, d, h, w); a module is copied. Below 64 pixels ResNets get the stem of CIFAR. A
-        Pipeline with `memory` recognises a named backbone, but no module, from call to call.
+        Pipeline with `memory` recognises a named backbone, but no module, from call to call; paths
+        of images it takes for the same as long as their names are.
     weights : None, "DEFAULT" or path-like, default=None
         Where the backbone starts: seeded at random, torchvision's pretrained weights, or a file,
         safetensors or a torch file of tensors alone.
@@ -205,7 +206,8 @@ class SSLFeaturizer(ClassNamePrefixFeaturesOutMixin, TransformsSamples, Featuriz
             along.
         out : path-like, ndarray of shape (m, d) or None, default=None
             Where the embeddings are written: a .npy file, which is there once it is complete, and
-            which the result maps into memory; or an array, such as a numpy.memmap.
+            which the result maps into memory; or an array, such as a numpy.memmap, of which an
+            error can leave a part written.
 
         Returns
         -------

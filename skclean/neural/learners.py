@@ -66,6 +66,13 @@ class Learners(nn.Module):
         self.averages = nn.ModuleList(AveragedNetwork(n, ema_decay) for n in networks)
         self.best = copy.deepcopy(self.averages) if keep_best else nn.ModuleList()
         memories = [objective.start(n_rows, n_classes, torch.device("cpu")) for _ in networks]
+        strange = [m for m in memories if not isinstance(m, nn.Module | None)]
+        if strange:
+            raise ValueError(
+                f"objective: expected start of {type(objective).__name__} to return a torch "
+                f"module, its memory, or None, got {type(strange[0]).__name__}; do keep what it "
+                "learns in buffers of a module."
+            )
         for memory, network in zip(memories, networks):
             if hasattr(memory, "attach"):
                 memory.attach(network)

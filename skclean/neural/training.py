@@ -134,7 +134,7 @@ def fit_networks(
             view.bind(*moments)
     cleaners = None
     if estimator.cleaner is not None:
-        cleaners = [clone(estimator.cleaner) for _ in networks]
+        cleaners = [clone(estimator.cleaner, safe=False) for _ in networks]
         cleaners = cleaners if before is None else before.cleaners or cleaners
     if graph is True:
         graph = GraphRegularizer()

@@ -1,6 +1,7 @@
 """Files and options that are not as they must be: one line that says what to do, and no output."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -276,6 +277,8 @@ def test_usage(run, noisy):
     refused(run, "folder", wanted="expected images")
     Path("folder/a.png").write_bytes(b"")
     refused(run, "folder", wanted=["expected a folder for each class", str(Path().absolute())])
+    Path("folder", os.fsdecode(b"\xe9.png")).write_bytes(b"")
+    refused(run, "folder", wanted="expected names of files in UTF-8")
     said = run("purify", "d.npz", "--out", "no/o.csv", code=1).stderr
     assert "--out: expected a folder that exists" in said
     pytest.importorskip("torch")

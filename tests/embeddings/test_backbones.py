@@ -275,8 +275,8 @@ def test_pretrained_weights_and_their_normalisation(tmp_path, monkeypatch):
         ({"backbone": "fasterrcnn_resnet50_fpn"}, "a classification model of torchvision"),
         ({"backbone": "preact_resnet81"}, "'preact_resnet18'"),
         ({"backbone": 3}, "got 3"),
-        ({"backbone": "alexnet"}, "images that the network can take, got 32 x 32 pixels"),
-        ({"backbone": nn.Conv2d(1, 2, 3)}, "images that the network can take"),
+        ({"backbone": "alexnet"}, r"takes these images, float32 of shape \(b, 3, 32, 32\)"),
+        ({"backbone": nn.Conv2d(1, 2, 3)}, "network that takes these images"),
         ({"backbone": nn.Flatten(2)}, r"got \(1, 3, 1024\) for one image"),
         ({"backbone": nn.Flatten(0)}, r"got \(3072,\) for one image"),
         ({"backbone": Named()}, "got OrderedDict for one image; do wrap it"),
@@ -293,5 +293,5 @@ def test_wrong_settings(settings, match):
 
 def test_images_that_are_not_square():
     assert make_backbone("resnet18", image_size=(20, 36), seed=0).n_features == 512
-    with pytest.raises(ValueError, match=r"got 32 x 48 pixels .* do set image_size"):
+    with pytest.raises(ValueError, match=r"shape \(b, 3, 32, 48\), .* do set image_size"):
         make_backbone("vit_b_32", image_size=(32, 48), seed=0)

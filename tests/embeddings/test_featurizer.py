@@ -249,10 +249,19 @@ def test_out_is_written_whole_or_not_at_all(tmp_path, files):
     assert sorted(p.name for p in tmp_path.glob("*embeddings*")) == ["embeddings.npy"]
 
 
-@pytest.mark.parametrize("out", [np.empty((3, 2)), np.empty((60, 32), dtype=int), [1.0]])
-def test_out_of_another_shape_is_an_error(files, out):
+@pytest.mark.parametrize(
+    ("out", "got"),
+    [
+        (np.empty((3, 2)), r"got float64 \(3, 2\)"),
+        (np.empty((60, 32), dtype=int), r"got int64 \(60, 32\)"),
+        (np.broadcast_to(np.float32(0), (60, 32)), r"got float32 \(60, 32\) read-only"),
+        ([1.0], "got list"),
+    ],
+)
+def test_out_of_another_shape_is_an_error(files, out, got):
     featurizer = quick().fit(files)
-    with pytest.raises(ValueError, match=r"expected out as a path or a writable float array"):
+    match = rf"expected out as a path or a writable array, .* {got}"
+    with pytest.raises(ValueError, match=match):
         featurizer.transform(files, out=out)
 
 

@@ -87,7 +87,7 @@ def test_bad_items_are_named():
     texts = [
         "row 2: KeyError: 'lost'",
         "row 4: expected a Pillow image, tensor or array, .* got dict",
-        r"row 6: expected 6 x 5 pixels, got 4 x 5 pixels \(set image_size\)",
+        r"row 6: expected 6 x 5 pixels, got 4 x 5 pixels \(set image_size to fit\)",
         "row 8: expected float64, got uint8",
         "row 9: expected 3 channels, got 1",
     ]

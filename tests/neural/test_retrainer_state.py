@@ -278,6 +278,13 @@ class Named:
         return {}
 
 
+def test_memory_is_a_module():
+    objective = Named(frozenset({"labelled"}))
+    objective.start = lambda n_rows, n_classes, device: {"mean": torch.zeros(n_classes)}
+    with pytest.raises(ValueError, match="start of Named to return a torch module, .* got dict"):
+        NeuralRetrainer(objective, epochs=1).fit(X, Y)
+
+
 @pytest.mark.parametrize(
     ("terms", "got"),
     [
@@ -301,6 +308,20 @@ def test_terms_without_a_gradient():
         NeuralRetrainer(objective, epochs=1).fit(X, Y)
     objective.terms = lambda network, batch, memory: {"mine": network(batch.labelled.x).sum() * 0}
     assert NeuralRetrainer(objective, epochs=1).fit(X, Y).history_["mine"].tolist() == [0]
+
+
+class Trusting:
+    """A cleaner that can do nothing but judge."""
+
+    def assess(self, given, proba, features=None):
+        return np.ones(len(given))
+
+
+def test_a_cleaner_needs_nothing_but_assess():
+    cleaner = Trusting()
+    retrainer = NeuralRetrainer(cleaner=cleaner, warmup_epochs=1, epochs=2).fit(X, Y)
+    assert retrainer.history_["labelled_share"].tolist() == [1, 1]
+    assert retrainer.cleaner is cleaner
 
 
 class Judging(GMMCleaner):
