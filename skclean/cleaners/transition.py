@@ -1,12 +1,13 @@
 """TransitionCleaner: the library's own cleaner."""
 
+from copy import copy
 from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
 
 from skclean._array import take_rows, to_numpy
-from skclean._blocks import map_rows, on_host, own_column, put_rows, sum_blocks
+from skclean._blocks import held, map_rows, on_host, own_column, put_rows, sum_blocks
 from skclean._threads import python_threads
 from skclean._validation import Interval, StrOptions
 from skclean._warnings import warn
@@ -14,9 +15,10 @@ from skclean.cleaners._evidence import EvidenceCleaner, part_of_fit
 from skclean.decision.f1_threshold import f1_threshold
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled
-from skclean.decision.transition import alike_nats, fit_transition
+from skclean.decision.transition import alike_nats, fit_transition, rows_of_fit
+from skclean.decision.transition_fit import TINY
 from skclean.decision.transition_support import fit_supported
-from skclean.evidence.fit import log_proba
+from skclean.evidence.fit import Evidence, log_proba
 
 #: Where no more of the rows are expected to be given another class than their own, all is found.
 _SURE = 5e-4
@@ -155,9 +157,16 @@ class TransitionCleaner(EvidenceCleaner):
         self.device = device
 
     def _assess(self, given, proba):
-        scores = log_proba(proba)
-        limits = {"max_iter": self.max_iter, "tol": self.tol}
-        _, gamma = fit_transition(scores, given, log_proba=True, **limits)
+        evidence = Evidence(log_proba(proba), 1.0, None, "probabilities to assess")
+        _, gamma = fit_supported(
+            evidence.scores,
+            given,
+            temperature=evidence.fitted_temperature(given),
+            informative=evidence.informative(given),
+            log_proba=True,
+            max_iter=self.max_iter,
+            tol=self.tol,
+        )
         return to_numpy(own_column(gamma, given))
 
     def _fit_samples(self, samples, groups):
@@ -194,25 +203,39 @@ class TransitionCleaner(EvidenceCleaner):
     def _with_noise_of_features(self, samples, groups, posterior):
         """The posterior (n, C), or that by the T of the features, if these explain labels better.
 
-        What a classifier misses that is too sure of itself, it explains as noise.
+        What a classifier misses that is too sure of itself, it explains as noise. A classifier of
+        other labels, however, misses noise that the features tell: trusted rows decide, then.
         """
         name = type(self).__name__
         size = min(_FEATURE_ROWS, _FEATURE_VALUES // samples.n_features)
         part, of_part = part_of_fit(samples, groups, size)
+        if of_part is not None and len(np.unique(of_part[part.given >= 0])) < 2:
+            return posterior
         if part.proba is not None and part.proba.shape == part.features.shape:
             if np.allclose(to_numpy(part.features), to_numpy(part.proba)):
                 return posterior
-        alone = TransitionCleaner(max_iter=self.max_iter, tol=self.tol)
+        alone, by_proba = TransitionCleaner(max_iter=self.max_iter, tol=self.tol), self
         alone._fit_inside(part._replace(proba=None), of_part)
-        model, before = alone.model_, self.model_.log_likelihood
+        if part is not samples:
+            # Of other rows, with more trusted ones among them, labels are more or less likely.
+            rows = rows_of_fit(samples.given, samples.trusted, size)
+            by_proba = copy(self)
+            scores = held(take_rows(self.evidence_.scores, rows))
+            by_proba.evidence_ = replace(self.evidence_, scores=scores)
+            by_proba._fit_model(part)
+        model, before = alone.model_, by_proba.model_.log_likelihood
         n = np.count_nonzero(part.given >= 0)
         if not alone.informative_ or n * (model.log_likelihood - before) < alike_nats(n):
+            return posterior
+        sure = np.flatnonzero(False if part.trusted is None else part.trusted)
+        if _told(alone, sure, part.given[sure]) < _told(by_proba, sure, part.given[sure]):
             return posterior
         out = "leave proba out" if self.estimator is None else "set estimator=None"
         warn(
             f"{name}: expected probabilities that explain the given labels as well as the features "
             f"do, got a log-likelihood of {before:.3f} a label beside {model.log_likelihood:.3f}; "
-            f"the noise pattern is that of the features, do {out} for better labels."
+            f"the noise pattern is that of the features, do {out} for better labels, or, if the "
+            "classifier learned from other labels than these, pass verified rows as trusted."
         )
         self.model_ = model
         posterior = self._fit_model(samples, model.transition)
@@ -298,6 +321,12 @@ class TransitionCleaner(EvidenceCleaner):
             clean_proba=clean,
             right_proba=None,
         )
+
+
+def _told(cleaner, rows, labels):
+    """What a cleaner tells of the labels of some rows, in nats."""
+    proba = cleaner.model_.class_proba(take_rows(cleaner.evidence_.scores, rows))
+    return float(np.sum(np.log(to_numpy(own_column(proba, labels)) + TINY)))
 
 
 def _doubt(posterior):

@@ -83,7 +83,8 @@ def fit_gaussian_scores(
         counts = gamma[~sure].T @ eye[given[~sure]]
         prior.fit(counts)
         noise = dominant(prior.transition(counts))
-        if len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol:
+        converged = len(trace) > 1 and abs(trace[-1] - trace[-2]) < tol
+        if converged:
             break
     return TransitionModel(
         transition=noise,
@@ -96,6 +97,6 @@ def fit_gaussian_scores(
         bias=bias,
         log_likelihood=of_labels,
         n_iter=len(trace),
-        converged=True,
+        converged=converged,
         trace=trace,
     )

@@ -34,7 +34,7 @@ PROBA_PREDICTED, PROBA_NATS = (0.8, 0.9), (0.0, -1.0)
 #: more than the first, as each row is between two, however far the first lies from the last. Where
 #: no more than the second share of the labels is predicted, noise takes so many nats a class.
 IN_A_ROW, ROW_PREDICTED, ROW_NATS = 0.25, 0.55, 8.0
-#: So many trusted rows of each class bear noise out by themselves.
+#: So many trusted rows of each class bear noise of many rows out by themselves.
 SURE = 3
 
 

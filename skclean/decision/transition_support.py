@@ -45,11 +45,13 @@ SHARES = (0.75, 0.5, 0.25)
 TIMES = (1.5, 2.0, 2.5, 3.0, 4.0)
 #: No smaller share is considered: a class twice as likely as the given label always counts.
 LEAST_SHARE = 0.5
-#: Of scores of such `separation` and `clearness`, of two classes the first of `TWO_SEPARATIONS`, a
-#: model takes noise for overlap of classes that expects to be right in fewer rows than the
-#: clearness says, by the third. Gaussian scores take its place if they expect to be right in as
-#: many as the fourth.
-APART_SEPARATION, CLEAR, CONTRADICTION, SURE_OF_ROWS = 0.6, 0.7, 0.05, 0.9
+#: Scores of such `separation` and `clearness`, of two classes the first of `TWO_SEPARATIONS`,
+#: contradict a model that takes noise for overlap of classes: one that expects to be right in fewer
+#: rows than the clearness says by the third, or one of `LITTLE_NOISE` where twice that, down to the
+#: fourth, plus what Gaussian scores expect more is at least the fifth. Gaussian scores then take
+#: its place if they expect to be right in as many rows as the sixth.
+APART_SEPARATION, CLEAR, CLEARER, LEAST_CLEARER = 0.6, 0.65, 0.05, -0.03
+CONTRADICTION, SURE_OF_ROWS = 0.1, 0.9
 #: A class vanishes that keeps less than the first share of its labels. Where no more than the
 #: second share of the labels is predicted, T may be the confusion of classes that features do not
 #: tell apart. It is, if each class takes in labels of one that vanishes, beyond what all others do,
@@ -88,7 +90,7 @@ def fit_supported(
     Of any number of rows, noise is not believed that makes one class of several (see `TAKEN_IN`),
     or that scores of up to `QUADRATIC_CLASSES` classes do not bear out by the nats that their
     separation takes, or hardly (see `MISFIT`), where they are weak or, of many rows, below the
-    second separation. `SURE` trusted rows of each class bear it out. Scores are weak whose
+    second separation. `SURE` trusted rows of each class bear it out there. Scores are weak whose
     `separation` is that of one cloud, and, of many rows, probabilities that predict fewer than half
     of the labels, or of two classes `TWO_PREDICTED`, and need `PROBA_CLASS_NATS`. Real noise is
     missed there, too, where it says little. Where it is believed without M, it is scaled down as
@@ -177,7 +179,9 @@ class _Rows:
         )
 
         def likelihood(scores, given, sure):
-            factor = np.where(sure[:, None], np.eye(n_classes)[given], plain.transition.T[given])
+            factor, known = plain.transition.T[given], np.flatnonzero(sure)
+            factor[known] = 0
+            factor[known, given[known]] = 1
             proba = to_numpy(plain.class_proba(scores))
             return (float(np.sum(np.log(np.sum(proba * factor, axis=1) + TINY))),)
 
@@ -269,15 +273,25 @@ def _of_gaussian_scores(model, rows, host, doubt):
     Noise that depends on the row, not only on its class, is likelier as overlap of classes: q can
     follow it from place to place, and T cannot.
     """
-    clear = clearness(host)
-    expected = float(to_numpy(model.class_proba(rows.scores)).max(axis=1).mean())
     least = CLEAR if host.shape[1] > 2 else TWO_SEPARATIONS[0]
-    if separation(host) < APART_SEPARATION or clear < max(least, expected + CONTRADICTION):
+    clear, expected = clearness(host), _expected(model, rows)
+    little = _noise(model.posterior(rows.scores, rows.given), rows.given) < LITTLE_NOISE
+    clearer = clear - expected
+    if clear < least or clearer < (LEAST_CLEARER if little else CLEARER):
         return None
-    apart = fit_gaussian_scores(host, rows.given, rows.trusted)
-    expected = float(to_numpy(apart.class_proba(rows.scores)).max(axis=1).mean())
-    confused = _confused(apart, apart.posterior(rows.scores, rows.given), rows.given, doubt)
-    return None if expected < SURE_OF_ROWS or confused else apart
+    if separation(host) < APART_SEPARATION:
+        return None
+    apart = fit_gaussian_scores(host, rows.given, rows.trusted, max_iter=rows.limits["max_iter"])
+    found = _expected(apart, rows)
+    if found < SURE_OF_ROWS or 2 * clearer + found - expected < CONTRADICTION:
+        return None
+    posterior = apart.posterior(rows.scores, rows.given)
+    return None if _confused(apart, posterior, rows.given, doubt) else apart
+
+
+def _expected(model, rows):
+    """In which share of the rows q expects to be right."""
+    return float(to_numpy(model.class_proba(rows.scores)).max(axis=1).mean())
 
 
 def _less_noise(found, rows):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.special import softmax
-from sklearn.datasets import load_breast_cancer, make_blobs
+from sklearn.datasets import load_breast_cancer, make_blobs, make_moons
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -248,6 +248,73 @@ def test_a_classifier_too_sure_of_itself_does_not_pass_for_noise(rate, brought):
             warnings.simplefilter("error")
             found = TransitionCleaner().fit(LabelledSamples(features, given, proba=proba))
         assert np.mean(found.transduction_ == truth) < (0.89 if rate else 0.95)
+
+
+@pytest.mark.parametrize("share", [0.3, 0])
+def test_errors_in_a_region_of_each_class(share):
+    rng = np.random.default_rng(4)
+    truth = rng.integers(0, 3, 1000)
+    X = 6 * np.eye(3, 6)[truth] + rng.standard_normal((1000, 6))
+    wrong = (X[:, 5] > 0) & (rng.random(1000) < share)
+    given = np.where(wrong, (truth + 1) % 3, truth)
+    cleaner = TransitionCleaner().fit(X, given)
+    assert np.mean(cleaner.transduction_ == truth) > (0.98 if share else 0.998)
+    assert cleaner.noise_rate_ == pytest.approx(wrong.mean(), abs=0.02)
+
+
+def test_as_much_noise_as_explains_few_labels_where_classes_stand_apart():
+    X, truth = make_moons(300, noise=0.2, random_state=5)
+    given = make_symmetric_noise(truth, 0.2, random_state=6)[0]
+    assert np.mean(TransitionCleaner().fit(X, given).transduction_ == truth) > 0.95
+
+
+def clean_classifier(n=900, n_trusted=0):
+    """Probabilities of a classifier of right labels, and features that tell where labels are wrong.
+
+    Container, true labels.
+    """
+    rng = np.random.default_rng(3)
+    truth, wrong = rng.integers(0, 4, n), rng.random(n) < 0.25
+    Z = rng.standard_normal((n, 4)) + 2.4 * np.eye(4)[truth]
+    mark = 3.0 * wrong + 0.6 * rng.standard_normal(n)
+    trusted = np.arange(n) < n_trusted
+    given = np.where(wrong & ~trusted, (truth + 1) % 4, truth)
+    proba = softmax(2.4 * Z, axis=1)
+    return LabelledSamples(np.c_[Z, mark], given, proba=proba, trusted=trusted), truth
+
+
+def test_trusted_rows_decide_between_features_and_a_classifier_of_other_labels():
+    rows, truth = clean_classifier()
+    with pytest.warns(UserWarning, match="pass verified rows as trusted"):
+        TransitionCleaner().fit(rows)
+    rows, truth = clean_classifier(n_trusted=120)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cleaner = TransitionCleaner().fit(rows)
+    assert np.mean(cleaner.transduction_[120:] == truth[120:]) > 0.93
+    assert np.mean(rows.labels[120:] == truth[120:]) < 0.8
+
+
+def test_features_and_probabilities_are_compared_by_the_same_rows(monkeypatch):
+    # Features that say less than the probabilities, and labels that are likelier where trusted.
+    rng = np.random.default_rng(0)
+    truth, n = rng.integers(0, 3, 4000), 4000
+    Z = 2.0 * np.eye(3)[truth] + rng.standard_normal((n, 3))
+    trusted = rng.random(n) < 0.15
+    given = np.where(trusted, truth, make_symmetric_noise(truth, 0.7, random_state=1)[0])
+    proba = softmax(2.0 * Z, axis=1)
+    rows = LabelledSamples(Z[:, :2], given, proba=proba, trusted=trusted)
+    monkeypatch.setattr("skclean.cleaners.transition._FEATURE_ROWS", 800)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TransitionCleaner().fit(rows)
+
+
+def test_groups_that_leave_features_nothing_to_learn_from_beside_probabilities():
+    proba = softmax(4 * X[:, :4], axis=1)
+    rows = LabelledSamples(X, GIVEN, proba=proba)
+    alone = TransitionCleaner().fit(rows, groups=np.zeros(400, int))
+    assert alone.transduction_.shape == (400,)
 
 
 def test_features_beside_probabilities_of_any_library(xp):
