@@ -24,33 +24,20 @@ _HEAVY = 1.5
 _ROUNDINGS = 128
 
 
-def column_widths(Z: np.ndarray) -> np.ndarray:
-    """Width of each column of Z (m, d) in which a few rows far out do not count, shape (d,).
-
-    The range of nine tenths of the rows, as a standard deviation of normal data. Where so many are
-    equal, the standard deviation itself; 0 of a constant column, and of one as narrow as the
-    roundings of the widest.
-    """
-    return _without_roundings(_spans(Z), Z.dtype)
-
-
 def likely_widths(rows: Any) -> list[np.ndarray]:
-    """The widths (d,) of columns of rows (r, d), also such as take none for a rounding."""
+    """Widths (d,) of columns of rows (r, d), and those that take none for a rounding if others.
+
+    The range of nine tenths of the rows, as a standard deviation of normal data, so that a few rows
+    far out do not count. Where so many are equal, the standard deviation itself; 0 of a constant
+    column, and of one as narrow as the roundings of the widest.
+    """
     Z = _some(rows)
-    spans = _spans(Z)
-    widths = _without_roundings(spans, Z.dtype)
-    return [widths] if (widths == spans).all() else [widths, spans]
-
-
-def _spans(Z):
-    """The widths of columns, those of roundings too."""
+    roundings = _ROUNDINGS * np.finfo(Z.dtype).eps
     Z = Z.astype(np.float64)
     low, high = _ends(Z)
-    return np.where(high > low, (high - low) / 3.29, Z.std(axis=0))
-
-
-def _without_roundings(spans, dtype):
-    return np.where(spans > _ROUNDINGS * np.finfo(dtype).eps * spans.max(), spans, 0.0)
+    spans = np.where(high > low, (high - low) / 3.29, Z.std(axis=0))
+    widths = np.where(spans > roundings * spans.max(), spans, 0.0)
+    return [widths] if (widths == spans).all() else [widths, spans]
 
 
 def _ends(Z):
