@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import joblib
 import numpy as np
@@ -19,10 +19,11 @@ from sklearn import config_context, get_config
 _SMALL_MATRIX = 1024
 
 _lock = threading.Lock()
-#: Contexts that leave one thread, and those that leave the rest to threads of Python.
-_alone, _instead = 0, 0
-#: The threads that BLAS had before the first of them, and what gives them back.
-_found, _limits = 1, cast(Any, None)
+#: Contexts that leave one thread, those that leave the rest to threads of Python, and those of a
+#: large matrix within these.
+_alone, _instead, _large = 0, 0, 0
+#: The libraries of BLAS, and the threads that each had before the first of them.
+_found: list[tuple[Any, int]] = []
 _controller: threadpoolctl.ThreadpoolController | None = None
 _n_modules = 0
 
@@ -33,7 +34,7 @@ def one_blas_thread() -> AbstractContextManager[None]:
     The setting belongs to the whole process. Of several threads of Python inside, the first sets it
     and the last restores what the first found.
     """
-    return _limited(True)
+    return _within(alone=1)
 
 
 def python_threads() -> Any:
@@ -42,51 +43,42 @@ def python_threads() -> Any:
     After each product, threads of BLAS wait for the next one, actively. Between passes over the
     rows they would take the cores from the threads of Python.
     """
-    return _limited(False)
+    return _within(instead=1)
 
 
-@contextmanager
-def _limited(alone):
-    global _alone, _instead, _found, _limits
-    with _lock:
-        if not _alone + _instead:
-            _take_control()
-            _found = _blas_threads()
-            _limits = _libraries().limit(limits=1, user_api="blas")
-        _alone, _instead = _alone + alone, _instead + (not alone)
-    try:
-        yield
-    finally:
-        with _lock:
-            _alone, _instead = _alone - alone, _instead - (not alone)
-            if not _alone + _instead:
-                _take_control()
-                _limits.restore_original_limits()
-                _take_control()
-
-
-@contextmanager
-def few_blas_threads(size: int) -> Iterator[None]:
+def few_blas_threads(size: int) -> AbstractContextManager[None]:
     """Run BLAS on one thread to decompose a matrix of that size, unless it is large.
 
     Threads wait for one another at each of its columns, actively: a second one saves a third of the
     time at most, and where another process is at work on two cores, takes fifty times as long.
     """
-    if size <= _SMALL_MATRIX:
-        with one_blas_thread():
-            yield
-    elif _instead and not _alone:
-        with _lock:
-            _take_control()
-            limits = _libraries().limit(limits=_found, user_api="blas")
-        try:
-            yield
-        finally:
-            with _lock:
-                _take_control()
-                limits.restore_original_limits()
-    else:
+    return one_blas_thread() if size <= _SMALL_MATRIX else _within(large=1)
+
+
+@contextmanager
+def _within(**entered):
+    with _lock:
+        _count(**entered)
+    try:
         yield
+    finally:
+        with _lock:
+            _count(**{name: -1 for name in entered})
+
+
+def _count(alone=0, instead=0, large=0):
+    """Give BLAS the threads that follow from all contexts that are open."""
+    global _alone, _instead, _large
+    if not _found:
+        _found.extend((blas, blas.num_threads) for blas in _blas_libraries())
+    _alone, _instead, _large = _alone + alone, _instead + instead, _large + large
+    one = _alone or (_instead and not _large)
+    _take_control()
+    for blas, found in _found:
+        blas.set_num_threads(1 if one else found)
+    if not _alone + _instead + _large:
+        _found.clear()
+        _take_control()
 
 
 @contextmanager
@@ -130,18 +122,17 @@ def _map_in_order(pool, ahead, function, items):
 
 def _blas_threads():
     """The threads that BLAS uses now; where its libraries cannot be asked, the cores."""
-    if _alone + _instead:
-        return 1 if _alone else _found
-    found = [m["num_threads"] for m in _libraries().info() if m["user_api"] == "blas"]
-    return max(found, default=joblib.cpu_count())
+    with _lock:
+        found = [n for _, n in _found] or [blas.num_threads for blas in _blas_libraries()]
+    return 1 if _alone else max(found, default=joblib.cpu_count())
 
 
 def _forget():
     """What a child process does not share with the threads of its parent: they are not in it."""
-    global _lock, _alone, _instead
-    if _alone + _instead:
-        _limits.restore_original_limits()
-    _lock, _alone, _instead = threading.Lock(), 0, 0
+    global _lock, _alone, _instead, _large
+    _lock, _alone, _instead, _large = threading.Lock(), 0, 0, 0
+    if _found:
+        _count()
 
 
 # Not there on Windows, where nothing forks.
@@ -149,12 +140,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _libraries():
+def _blas_libraries():
     """The libraries that are loaded. They come with modules: the search takes milliseconds."""
     global _controller, _n_modules
     if _controller is None or _n_modules != len(sys.modules):
         _controller, _n_modules = threadpoolctl.ThreadpoolController(), len(sys.modules)
-    return _controller
+    return [x for x in _controller.lib_controllers if x.user_api == "blas"]
 
 
 def _take_control():

@@ -253,6 +253,33 @@ def test_threads_of_python_take_the_place_of_those_of_blas():
         assert threading.get_ident() not in {thread for thread, *_ in seen}
 
 
+def test_contexts_of_several_threads_end_in_any_order():
+    def ends(context):
+        context.__exit__(None, None, None)
+
+    with threadpool_limits(2, user_api="blas"):
+        before, one = _blas_threads(), [1] * len(_blas_threads())
+        instead, large, other = python_threads(), few_blas_threads(5000), few_blas_threads(5000)
+        for context in (instead, large, other):
+            context.__enter__()
+        ends(large)
+        assert _blas_threads() == before
+        with one_blas_thread():
+            assert _blas_threads() == one
+        ends(other)
+        assert _blas_threads() == one
+        with few_blas_threads(5000):
+            ends(instead)
+            assert _blas_threads() == before
+        assert _blas_threads() == before
+
+
+def test_no_more_threads_of_python_than_cores(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    with threadpool_limits(2, user_api="blas"), _threads.threads(2) as run:
+        assert run is map
+
+
 def test_threads_take_over_what_numpy_and_scikit_learn_are_set_to():
     X, seen = np.zeros((5000, 300)), set()
 
@@ -320,7 +347,7 @@ def test_a_child_forked_beside_a_pass_has_threads_of_its_own():
         before, here, go_on = _blas_threads(), threading.Event(), threading.Event()
 
         def wait():
-            with one_blas_thread():
+            with python_threads(), one_blas_thread():
                 here.set()
                 go_on.wait(60)
 
@@ -329,7 +356,8 @@ def test_a_child_forked_beside_a_pass_has_threads_of_its_own():
         here.wait(60)
         child = os.fork()
         if not child:
-            os._exit(0 if _blas_threads() == before and _threads._alone == 0 else 1)
+            inside = _threads._alone + _threads._instead
+            os._exit(0 if _blas_threads() == before and not inside else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         go_on.set()
         other.join()

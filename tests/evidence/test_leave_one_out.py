@@ -4,10 +4,10 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris, make_circles
 from sklearn.linear_model import RidgeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skclean._array import array_namespace
-from skclean.evidence import LeaveOneOutRidge
+from skclean.evidence import LeaveOneOutRidge, leave_one_out
 from skclean.samples import LabelledSamples
 
 
@@ -164,3 +164,16 @@ def test_the_scores_are_the_same_with_any_number_of_threads(kernel):
             found.append(LeaveOneOutRidge(kernel).fit(X, y).loo_scores_)
     for scores in found[1:]:
         np.testing.assert_array_equal(scores, found[0])
+
+
+def test_a_fit_leaves_the_cores_to_threads_of_python(monkeypatch):
+    seen, fit = [], leave_one_out._fit_map
+
+    def watched(*args):
+        seen.extend(m["num_threads"] for m in threadpool_info() if m["user_api"] == "blas")
+        return fit(*args)
+
+    monkeypatch.setattr(leave_one_out, "_fit_map", watched)
+    with threadpool_limits(2, user_api="blas"):
+        LeaveOneOutRidge().fit(*load_iris(return_X_y=True)).loo_scores_.sum()
+    assert set(seen) <= {1}
