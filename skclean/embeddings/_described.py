@@ -1,32 +1,66 @@
 """Settings in words that are the same in any process."""
 
+import hashlib
 import inspect
 import os
 import re
+from enum import Enum
+from functools import partial
 from numbers import Number
 from typing import Any
 
 import numpy as np
 
-_PLAIN = str, Number, list, tuple, type(None), np.ndarray, np.generic
+from skclean._array import to_numpy
+
+#: Of larger arrays, a digest says enough.
+_MOST_VALUES = 10_000
 # Where an object lies in memory is another place in another process.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def described(part: Any) -> str:
-    """What tells settings apart in any process: a plain value, a path, the parameters of an
-    estimator that are not its defaults, the layers of a network, or the name of a class with the
-    arguments that its object keeps. Tuples are as lists, 2.0 is as 2.
+def described(part: Any, above: tuple[int, ...] = ()) -> str:
+    """What tells settings apart in any process.
+
+    That is a plain value, a path, the parameters of an estimator that are not its defaults, the
+    layers of a network, or the name of a class with the arguments that its object keeps under
+    their names; if none, what it says of itself. Tuples are as lists, 2.0 is as 2. Not told are
+    what functions close over, and what objects keep under other names.
+
+    `above` are the objects that this one is part of.
     """
-    if isinstance(part, _PLAIN) or hasattr(part, "get_params") or hasattr(part, "__fspath__"):
-        return _text(part)
+    if id(part) in above:
+        return "..."
+    inside = partial(described, above=(*above, id(part)))
+    if hasattr(part, "__fspath__"):
+        part = os.fspath(part)
+    elif isinstance(part, np.ndarray | np.generic) or _is_array(part):
+        part = _of_array(to_numpy(part))
+    if isinstance(part, list | tuple):
+        return f"[{', '.join(map(inside, part))}]"
+    if isinstance(part, dict):
+        return f"{{{', '.join(f'{inside(k)}: {inside(v)}' for k, v in part.items())}}}"
+    if isinstance(part, set | frozenset):
+        return f"{{{', '.join(sorted(map(inside, part)))}}}"
+    if isinstance(part, partial):
+        return f"partial({inside(part.func)}, {inside(part.args)}, {inside(part.keywords)})"
+    if isinstance(part, str | bytes | Number | Enum | None):
+        text = repr(part)
+        return text.removesuffix(".0") if isinstance(part, float) else text
+    if inspect.ismethod(part):
+        return f"{inside(part.__self__)}.{part.__name__}"
     if hasattr(part, "__qualname__"):
         return f"{part.__module__}.{part.__qualname__}"
+    if hasattr(part, "get_params"):
+        return f"{type(part).__name__}({', '.join(_changed(part, inside))})"
     name = f"{type(part).__module__}.{type(part).__qualname__}"
     if hasattr(part, "named_modules"):
-        return f"{name} {_ADDRESS.sub('', repr(part))}"
-    arguments = ", ".join(_arguments(part))
-    return f"{name}({arguments})" if arguments else name
+        kept = "".join(f" {k}({a})" for k, m in part.named_modules() if (a := _kept(m, inside)))
+        return f"{name} {_ADDRESS.sub('', repr(part))}{kept}"
+    if arguments := _kept(part, inside):
+        return f"{name}({arguments})"
+    own = type(part).__repr__ is not object.__repr__
+    return f"{name} {_ADDRESS.sub('', repr(part))}" if own else name
 
 
 def as_python(value: Any) -> Any:
@@ -36,39 +70,37 @@ def as_python(value: Any) -> Any:
     raise TypeError(f"expected a plain value or one of NumPy, got {type(value).__name__}")
 
 
-def _arguments(part):
+def _is_array(part):
+    """Whether it is an array of another library, or a tensor."""
+    of_array = hasattr(part, "__array_namespace__") or hasattr(part, "detach")
+    return of_array and not isinstance(part, type)
+
+
+def _of_array(array):
+    if array.size <= _MOST_VALUES:
+        return as_python(array)
+    values = np.ascontiguousarray(array)
+    return f"{array.dtype} {array.shape} {hashlib.sha256(values.data).hexdigest()}"
+
+
+def _kept(part, inside):
     """Arguments of the constructor that an object keeps under their names."""
     try:
         names = inspect.signature(type(part)).parameters
-    except ValueError:  # Of a class that is not written in Python.
-        return
-    for name in names:
-        if name in getattr(part, "__dict__", ()):
-            yield f"{name}={described(vars(part)[name])}"
+    except (TypeError, ValueError):  # Of a class that is not written in Python, or says otherwise.
+        return ""
+    slots = {name for c in type(part).__mro__ for name in getattr(c, "__slots__", ())}
+    kept = {name: getattr(part, name) for name in names if name in slots and hasattr(part, name)}
+    kept |= {name: vars(part)[name] for name in names if name in getattr(part, "__dict__", ())}
+    return ", ".join(f"{name}={inside(kept[name])}" for name in names if name in kept)
 
 
-def _text(part):
-    """`described` of what may lie inside of others."""
-    if hasattr(part, "__fspath__"):
-        part = os.fspath(part)
-    elif isinstance(part, np.ndarray | np.generic):
-        part = as_python(part)
-    if isinstance(part, list | tuple):
-        return f"[{', '.join(map(_text, part))}]"
-    if isinstance(part, dict):
-        return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in part.items())}}}"
-    if hasattr(part, "get_params") and not isinstance(part, type):
-        return f"{type(part).__name__}({', '.join(_changed(part))})"
-    text = _ADDRESS.sub("", repr(part))
-    return text.removesuffix(".0") if isinstance(part, float) else text
-
-
-def _changed(estimator):
+def _changed(estimator, inside):
     """The parameters that are not defaults. The repr of scikit-learn would leave some of long ones
     out, and depends on its settings.
     """
     defaults = inspect.signature(type(estimator)).parameters
     for key, value in sorted(estimator.get_params(deep=False).items()):
-        text = _text(value)
-        if key not in defaults or text != _text(defaults[key].default):
+        text = inside(value)
+        if key not in defaults or text != inside(defaults[key].default):
             yield f"{key}={text}"

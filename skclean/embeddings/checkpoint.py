@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from skclean._array import blocks, to_numpy
+from skclean._array import blocks, is_dask, to_numpy
 from skclean._files import replacing
 from skclean._optional import import_optional
 from skclean._saving_networks import host_copies
@@ -284,12 +284,14 @@ def digest(*arrays: np.ndarray) -> str:
 def fingerprint(rows: Any) -> str:
     """A digest by which rows are told apart, of an array or an ImageSource.
 
-    Of all that are in memory; else of the sizes of all files, and of some of the images.
+    Of all rows of an array; else of the sizes of all files, and of some of the images.
     """
     is_source = hasattr(rows, "readable")
     held = rows.array() if is_source else rows
     if held is not None:
-        return digest(*(to_numpy(held[part]) for part in blocks(held.shape[0])))
+        parts = range(held.numblocks[0]) if is_dask(held) else blocks(held.shape[0])
+        rows_of = held.blocks if is_dask(held) else held
+        return digest(*(to_numpy(rows_of[part]) for part in parts))
     places = np.unique(np.linspace(0, rows.n - 1, FINGERPRINT_ROWS).astype(np.int64))
     return digest(rows.read(places[rows.readable[places]]), rows.sizes())
 

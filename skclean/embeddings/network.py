@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import nn
 
 from skclean._labels import encode_labels
@@ -69,7 +70,7 @@ def fit_backbone(
     )
     if method == "none":
         return backbone.eval(), {}
-    augment = estimator.augmentation
+    augment = clone(estimator.augmentation, safe=False)
     if augment is None:
         large = side >= SMALL_IMAGE
         augment = Augmentation(scale=(0.08, 1), jitter=1.0, blur=0.5) if large else Augmentation()

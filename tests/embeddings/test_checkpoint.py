@@ -1,4 +1,8 @@
 import copy
+import os
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +187,67 @@ def test_what_is_described_alike_in_every_process():
     assert described(Scale()) == described(Scale()) != described(Scale(2.0))
 
 
+class Slotted:
+    __slots__ = ("scale",)
+
+    def __init__(self, scale):
+        self.scale = scale
+
+
+class Smooth(nn.Module):
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: Slotted(x),
+        lambda x: Smooth(x),
+        lambda x: nn.Sequential(nn.ReLU(), Smooth(x)),
+        lambda x: nn.CrossEntropyLoss(label_smoothing=x),
+        lambda x: [Scale(x)],
+        lambda x: Scale({"a": [x]}),
+        lambda x: Scale({Path("a"), x}),
+        lambda x: Scale(partial(Scale, scale=x)),
+        lambda x: Scale(torch.tensor([x])),
+        lambda x: Scale(torch.zeros(20_000) + x),
+        lambda x: SimCLR(Scale(x)),
+        lambda x: Scale(x).state_dict,
+        lambda x: torch.device("cpu", round(10 * x)),
+    ],
+)
+def test_objects_are_told_apart_by_what_they_keep(make):
+    assert described(make(0.1)) == described(make(0.1)) != described(make(0.2))
+
+
+def test_objects_that_lead_back_to_themselves():
+    owner = Scale()
+    owner.scale = [Scale(owner)]
+    assert described(owner) == described(copy.deepcopy(owner))
+
+
+WORDS = """
+from skclean.embeddings._described import described
+print(described([{"one", "two", "three"}, frozenset("abc"), len, str, object()]))
+"""
+
+
+def test_words_are_the_same_in_other_processes():
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", WORDS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(found) == 1
+
+
 def test_tuples_are_described_as_lists_and_whole_floats_as_integers():
     assert described((8, 8)) == described([8, 8]) == described(np.array([8, 8])) == "[8, 8]"
     assert described(2.0) == described(2) == "2" and described(1e300) == "1e+300"
@@ -215,6 +280,28 @@ def test_fingerprints_tell_rows_apart():
     assert fingerprint(rows) == fingerprint(rows.copy()) != fingerprint(rows[::-1])
     assert fingerprint(source) == fingerprint(open_images(rows.copy()))
     assert fingerprint(source) != fingerprint(open_images(rows[::-1]))
+    other = rows.copy()
+    other[3] += 1
+    assert fingerprint(source) != fingerprint(open_images(other))
+
+
+def test_files_are_told_apart_by_their_sizes(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    paths = [tmp_path / f"{i}.png" for i in range(200)]
+    for path in paths:
+        Image.new("RGB", (8, 8)).save(path)
+    before = fingerprint(open_images(paths))
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(paths[1])
+    assert fingerprint(open_images(paths)) != before
+
+
+def test_chunks_of_dask_are_read_once():
+    da = pytest.importorskip("dask.array")
+    rows, read = np.random.default_rng(0).random((3000, 4)), []
+    lazy = da.from_array(rows, chunks=(1500, 4)).map_blocks(
+        lambda x: read.append(len(x)) or x, dtype=float, meta=np.empty((0, 4))
+    )
+    assert fingerprint(lazy) == fingerprint(rows) and read == [1500, 1500]
 
 
 def test_files_of_others(tmp_path):
