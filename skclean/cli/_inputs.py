@@ -231,18 +231,20 @@ def _read_folder(path, roles, note):
     """Images by their place under the folder; the class is the subfolder that they lie in."""
     if roles.features:
         raise UsageError("--features: expected none for a folder of images; do leave it out.")
-    found, others, hidden, seen = [], 0, [], set()
+    found, others, hidden, seen = [], 0, set(), set()
     for folder, subfolders, names in os.walk(path, followlinks=True):
         if os.path.realpath(folder) in seen:
             # A link that leads back.
             subfolders.clear()
             continue
         seen.add(os.path.realpath(folder))
-        hidden += [name for name in subfolders if name.startswith(".")]
-        subfolders[:] = sorted(set(subfolders).difference(hidden))
-        here = [Path(folder, name) for name in sorted(names)]
+        hidden.update(name for name in (*subfolders, *names) if name.startswith("."))
+        subfolders[:] = sorted(name for name in subfolders if name not in hidden)
+        here = [Path(folder, name) for name in sorted(names) if name not in hidden]
         images = [file for file in here if file.suffix.lower() in IMAGES]
         found, others = found + images, others + len(here) - len(images)
+    if hidden:
+        note(f"{path}: hidden files and folders are left out: {short(sorted(hidden))}")
     if not found:
         raise ValueError(
             f"{path}: expected images ({', '.join(IMAGES)}) in a subfolder for each class, got "
@@ -250,8 +252,6 @@ def _read_folder(path, roles, note):
         )
     if others:
         note(f"{path}: {others} files that are no images are left out")
-    if hidden:
-        note(f"{path}: hidden folders are left out: {', '.join(sorted(set(hidden)))}")
     inside = [file.relative_to(path) for file in found]
     ids = [file.as_posix() for file in inside]
     for name in ids:

@@ -344,13 +344,14 @@ def test_image_folder(run):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("images/nobody.png")
     Path("images/dark/broken.png").write_bytes(b"none")
     Path("images/readme.md").write_text("x")
+    Path("images/dark/.6.png").write_bytes(b"")
     Path("images/.cache").mkdir()
     Path("images/.cache/thumb.png").write_bytes(Path("images/dark/6.png").read_bytes())
     result = run(
         "purify", "images", "--out", "o.parquet", "--save-model", "m", "--report", "r.html"
     )
     assert "1 files that are no images" in result.stderr and "broken.png" in result.stderr
-    assert "hidden folders are left out: .cache" in result.stderr
+    assert "hidden files and folders are left out: [.6.png, .cache]" in result.stderr
     found = pq.read_table("o.parquet").to_pylist()
     by_id = {row["id"]: row for row in found}
     assert len(found) == 62 and by_id["light/0.png"]["given_label"] == "light"
