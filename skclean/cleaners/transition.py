@@ -16,6 +16,7 @@ from skclean.decision.f1_threshold import f1_threshold
 from skclean.decision.status import judged_status
 from skclean.decision.summary import settled
 from skclean.decision.transition import alike_nats, fit_transition, rows_of_fit
+from skclean.decision.transition_doubt import surely_trusted
 from skclean.decision.transition_fit import TINY
 from skclean.decision.transition_support import fit_supported
 from skclean.evidence.fit import Evidence, log_proba
@@ -204,7 +205,8 @@ class TransitionCleaner(EvidenceCleaner):
         """The posterior (n, C), or that by the T of the features, if these explain labels better.
 
         What a classifier misses that is too sure of itself, it explains as noise. A classifier of
-        other labels, however, misses noise that the features tell: trusted rows decide, then.
+        other labels, however, misses noise that the features tell: trusted rows decide, then, if
+        they clearly tell for it.
         """
         name = type(self).__name__
         size = min(_FEATURE_ROWS, _FEATURE_VALUES // samples.n_features)
@@ -227,9 +229,11 @@ class TransitionCleaner(EvidenceCleaner):
         n = np.count_nonzero(part.given >= 0)
         if not alone.informative_ or n * (model.log_likelihood - before) < alike_nats(n):
             return posterior
-        sure = np.flatnonzero(False if part.trusted is None else part.trusted)
-        if _told(alone, sure, part.given[sure]) < _told(by_proba, sure, part.given[sure]):
-            return posterior
+        if surely_trusted(part.trusted, part.given, len(part.classes)):
+            sure = np.flatnonzero(part.trusted)
+            more = _told(by_proba, part.given, sure) - _told(alone, part.given, sure)
+            if more.sum() > max(alike_nats(n), 2 * np.sqrt(np.sum(more**2))):
+                return posterior
         out = "leave proba out" if self.estimator is None else "set estimator=None"
         warn(
             f"{name}: expected probabilities that explain the given labels as well as the features "
@@ -323,10 +327,10 @@ class TransitionCleaner(EvidenceCleaner):
         )
 
 
-def _told(cleaner, rows, labels):
-    """What a cleaner tells of the labels of some rows, in nats."""
+def _told(cleaner, given, rows):
+    """What a cleaner tells of the labels of some rows (m,), in nats."""
     proba = cleaner.model_.class_proba(take_rows(cleaner.evidence_.scores, rows))
-    return float(np.sum(np.log(to_numpy(own_column(proba, labels)) + TINY)))
+    return np.log(to_numpy(own_column(proba, given[rows])) + TINY)
 
 
 def _doubt(posterior):

@@ -27,7 +27,7 @@ def fit_gaussian_scores(
     given: np.ndarray,
     trusted: np.ndarray | None = None,
     *,
-    max_iter: int = 30,
+    max_iter: int = 100,
     tol: float = 1e-5,
 ) -> TransitionModel:
     """Fit classes, T and the classes' places to scores and given labels.

@@ -131,6 +131,13 @@ def doubt_of_many(scores: np.ndarray, given: np.ndarray, log_proba: bool, sure: 
     return Doubt(predicted, apart, needed, weak, doubtful, sure)
 
 
+def surely_trusted(trusted: np.ndarray | None, given: np.ndarray, n_classes: int) -> bool:
+    """Whether `SURE` rows or more of each class are trusted."""
+    if trusted is None:
+        return False
+    return bool(np.bincount(given[trusted], minlength=n_classes).min() >= SURE)
+
+
 def needed_support(separation: float, separations: tuple = SUPPORT_SEPARATIONS) -> float:
     """Nats by which noise must make few labels likelier to be believed; see `separation`."""
     return float(np.interp(separation, separations, SUPPORT_NATS))

@@ -19,12 +19,12 @@ from skclean.decision.transition import (
 )
 from skclean.decision.transition_doubt import (
     SUPPORT_NATS,
-    SURE,
     TWO_SEPARATIONS,
     clearness,
     doubt_of_few,
     doubt_of_many,
     separation,
+    surely_trusted,
 )
 from skclean.decision.transition_fit import TINY
 from skclean.decision.transition_model import TransitionModel
@@ -150,10 +150,7 @@ class _Rows:
     @property
     def sure(self):
         """Whether trusted rows bear noise out."""
-        if self.trusted is None:
-            return False
-        of_class = np.bincount(self.given[self.trusted], minlength=self.scores.shape[1])
-        return bool(of_class.min() >= SURE)
+        return surely_trusted(self.trusted, self.given, self.scores.shape[1])
 
     @property
     def clean(self):
@@ -281,7 +278,7 @@ def _of_gaussian_scores(model, rows, host, doubt):
         return None
     if separation(host) < APART_SEPARATION:
         return None
-    apart = fit_gaussian_scores(host, rows.given, rows.trusted, max_iter=rows.limits["max_iter"])
+    apart = fit_gaussian_scores(host, rows.given, rows.trusted)
     found = _expected(apart, rows)
     if found < SURE_OF_ROWS or 2 * clearer + found - expected < CONTRADICTION:
         return None
