@@ -18,10 +18,11 @@ from sklearn import config_context, get_config
 #: No larger matrices are decomposed on one thread.
 _SMALL_MATRIX = 1024
 
-_lock = threading.Lock()
-#: Contexts that leave one thread, those that leave the rest to threads of Python, and those of a
-#: large matrix within these.
-_alone, _instead, _large = 0, 0, 0
+# The collector of garbage may close a context while another one opens, in the same thread.
+_lock = threading.RLock()
+#: The open contexts: those that leave one thread ("alone"), those that leave the rest to threads of
+#: Python ("instead"), and those of a large matrix within these ("large").
+_open: dict[object, str] = {}
 #: The libraries of BLAS, and the threads that each had before the first of them.
 _found: list[tuple[Any, int]] = []
 _controller: threadpoolctl.ThreadpoolController | None = None
@@ -34,7 +35,7 @@ def one_blas_thread() -> AbstractContextManager[None]:
     The setting belongs to the whole process. Of several threads of Python inside, the first sets it
     and the last restores what the first found.
     """
-    return _within(alone=1)
+    return _within("alone")
 
 
 def python_threads() -> Any:
@@ -43,7 +44,7 @@ def python_threads() -> Any:
     After each product, threads of BLAS wait for the next one, actively. Between passes over the
     rows they would take the cores from the threads of Python.
     """
-    return _within(instead=1)
+    return _within("instead")
 
 
 def few_blas_threads(size: int) -> AbstractContextManager[None]:
@@ -52,31 +53,38 @@ def few_blas_threads(size: int) -> AbstractContextManager[None]:
     Threads wait for one another at each of its columns, actively: a second one saves a third of the
     time at most, and where another process is at work on two cores, takes fifty times as long.
     """
-    return one_blas_thread() if size <= _SMALL_MATRIX else _within(large=1)
+    return one_blas_thread() if size <= _SMALL_MATRIX else _within("large")
 
 
 @contextmanager
-def _within(**entered):
-    with _lock:
-        _count(**entered)
+def _within(kind):
+    context = object()
     try:
+        with _lock:
+            _open[context] = kind
+            _set_threads()
         yield
     finally:
         with _lock:
-            _count(**{name: -1 for name in entered})
+            _open.pop(context, None)
+            try:
+                _set_threads()
+            except BaseException:  # Interrupted: the threads are still to be given back.
+                _set_threads()
+                raise
 
 
-def _count(alone=0, instead=0, large=0):
-    """Give BLAS the threads that follow from all contexts that are open."""
-    global _alone, _instead, _large
+def _set_threads():
+    """Give BLAS the threads that follow from all open contexts."""
     if not _found:
-        _found.extend((blas, blas.num_threads) for blas in _blas_libraries())
-    _alone, _instead, _large = _alone + alone, _instead + instead, _large + large
-    one = _alone or (_instead and not _large)
+        found = [(blas, blas.num_threads) for blas in _blas_libraries()]
+        _found.extend(() if _found else found)
+    kinds = set(_open.values())
+    one = "alone" in kinds or ("instead" in kinds and "large" not in kinds)
     _take_control()
-    for blas, found in _found:
-        blas.set_num_threads(1 if one else found)
-    if not _alone + _instead + _large:
+    for blas, n_threads in _found:
+        blas.set_num_threads(1 if one else n_threads)
+    if not kinds:
         _found.clear()
         _take_control()
 
@@ -124,15 +132,17 @@ def _blas_threads():
     """The threads that BLAS uses now; where its libraries cannot be asked, the cores."""
     with _lock:
         found = [n for _, n in _found] or [blas.num_threads for blas in _blas_libraries()]
-    return 1 if _alone else max(found, default=joblib.cpu_count())
+        alone = "alone" in _open.values()
+    return 1 if alone else max(found, default=joblib.cpu_count())
 
 
 def _forget():
     """What a child process does not share with the threads of its parent: they are not in it."""
-    global _lock, _alone, _instead, _large
-    _lock, _alone, _instead, _large = threading.Lock(), 0, 0, 0
+    global _lock
+    _lock = threading.RLock()
+    _open.clear()
     if _found:
-        _count()
+        _set_threads()
 
 
 # Not there on Windows, where nothing forks.

@@ -1,13 +1,16 @@
 """A fit that is interrupted leaves what was there before."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skclean import CredibilityRelabeler, GMMCleaner, LeastSquaresMetaPurifier, TransitionCleaner
+from skclean._threads import few_blas_threads, one_blas_thread, python_threads
 from skclean.evidence import LeaveOneOutRidge
 
 ESTIMATORS = [
@@ -58,3 +61,18 @@ def test_an_interrupted_fit_changes_nothing(estimator):
             calls_of(unfitted, other, stop)
         with pytest.raises(NotFittedError):
             getattr(unfitted, judge)(X)
+
+
+@pytest.mark.parametrize("context", [one_blas_thread, python_threads])
+def test_an_interrupt_leaves_the_threads_of_blas_as_they_were(context):
+    def fit(X, y):
+        with context(), few_blas_threads(5000):
+            pass
+
+    estimator = SimpleNamespace(fit=fit)
+    with threadpool_limits(2, user_api="blas"):
+        before = threadpool_info()
+        for stop in range(1, calls_of(estimator, None) + 1):
+            with pytest.raises(KeyboardInterrupt):
+                calls_of(estimator, None, stop)
+            assert threadpool_info() == before
