@@ -213,6 +213,14 @@ def test_a_classifier_that_has_seen_the_labels_is_warned_of():
         fit(estimator=LogisticRegression(), cv=3)
 
 
+def test_few_labels_are_not_assessed_as_wrong_where_classes_overlap():
+    for seed in (1, 3):
+        rng = np.random.default_rng(seed)
+        truth = rng.integers(0, 3, 60)
+        proba = softmax(np.eye(3)[truth] + rng.standard_normal((60, 3)), axis=1)
+        assert (TransitionCleaner().assess(truth, proba) > 0.5).all()
+
+
 class TooSure(GaussianNB):
     def fit(self, X, y):
         return super().fit(np.repeat(X, 20, axis=1), y)
