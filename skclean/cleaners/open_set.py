@@ -11,8 +11,9 @@ from skclean.cleaners._evidence import EvidenceCleaner
 from skclean.decision.open_set import (
     FEW_CLASSES,
     fit_open_set,
-    lowest_expected,
+    lowest_margin,
     lowest_quarter,
+    lowest_signs,
 )
 from skclean.decision.status import judged_status
 from skclean.evidence.gaussian import fit_shared_gaussian
@@ -28,12 +29,13 @@ class OpenSetFilter(EvidenceCleaner):
     much nearer that is than the mean of all rows. What they are worth, and how many rows are from
     elsewhere, the given labels tell: those of such rows have nothing to do with the scores, so
     that they fall in the lowest quarter of them as often as labels drawn at random (see
-    `skclean.decision.open_set`). On data without such rows next to nothing is flagged.
+    `skclean.decision.open_set`). Where such rows do not make the labels surely likelier, none is
+    flagged.
 
     Labels, statuses and probabilities of an earlier step are kept, but for the rows that turn
     unknown. A cleaner judges all given labels anew, so put this step behind the cleaner and the
     relabeler, directly before the classifier; alone it flags rows from elsewhere, not wrong labels.
-    With two or three classes, rows between two of them are not taken for rows from elsewhere, so
+    With up to seven classes, rows between two of them are not taken for rows from elsewhere, so
     that rows from elsewhere which lie there are not found. Rows from elsewhere whose labels follow
     from their features are a part of the class, for all that can be seen.
 
@@ -143,7 +145,10 @@ class OpenSetFilter(EvidenceCleaner):
     def _assess(self, given, proba):
         share = np.bincount(given, minlength=proba.shape[1]) / max(len(given), 1)
         signals = _size(proba)[:, None]
-        model = fit_open_set(signals, *lowest_quarter(proba, given, share))
+        signs = None
+        if len(share) <= FEW_CLASSES:
+            signs = lowest_margin(to_numpy(proba).astype(np.float64))[:, None]
+        model = fit_open_set(signals, *lowest_quarter(proba, given, share), signs)
         return model.in_distribution_proba(signals, _own(proba, given), share[given])
 
     def _fit_samples(self, samples, groups):
@@ -160,12 +165,12 @@ class OpenSetFilter(EvidenceCleaner):
         if samples.trusted is not None and not samples.trusted[judged].all():
             judged = judged & ~samples.trusted
         low, mass = lowest_quarter(evidence.scores, np.maximum(given, 0), self._share)
-        expected = np.zeros(len(given))
+        signs = None
         if len(counts) <= FEW_CLASSES:
             to_class = self.gaussian_.class_distances(samples.features, given)
             rows = np.maximum(given, 0)
-            expected = lowest_expected(to_class, evidence.scores, rows, self._share)
-        self.model_ = fit_open_set(signals[judged], low[judged], mass[judged], expected[judged])
+            signs = lowest_signs(evidence.scores, to_class, rows, self._share)[judged]
+        self.model_ = fit_open_set(signals[judged], low[judged], mass[judged], signs)
         inside = self._in_distribution(signals, proba, given)
         purified = self._filter(samples, proba, inside)
         self.in_distribution_proba_ = purified.in_distribution_proba

@@ -6,11 +6,12 @@ of labels in the lowest quarter of its scores, and t whether its own given label
 
     p(t | row) = pi m + (1 - pi) ((1 - nu) e + nu m),    pi = sigmoid(bias - weights^T typicality),
 
-e is the probability that the right label is there, next to none but with two or three classes, of
-which the lowest is the right one of many a row between two of them: see `lowest_expected`. nu is
-the share of random labels that shows in typical rows too and pi the probability that the
-row is from elsewhere: Storey's estimate of the share of true null hypotheses, the labels' ranks
-for p-values, as a function of the row.
+e is the probability that the right label is there, next to none but with few classes, of which the
+lowest is the right one of many a row between two of them: a logistic function of `lowest_signs`. nu
+is the share of random labels that shows in typical rows too and pi the probability that the row is
+from elsewhere: Storey's estimate of the share of true null hypotheses, the labels' ranks for
+p-values, as a function of the row. Where rows from elsewhere do not make the labels surely
+likelier, there are none: pi = 0.
 """
 
 from dataclasses import dataclass
@@ -18,19 +19,25 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 
 from skclean._array import array_namespace, cast_like, from_numpy, to_numpy
 from skclean._blocks import map_rows
 from skclean._threads import one_blas_thread
 
-#: With more classes, those of the lowest quarter of a row's scores are never its own.
-FEW_CLASSES = 3
-#: The temperature of `lowest_expected` is chosen on so many rows.
+#: With more classes, those of the lowest quarter of a row's scores are hardly ever its own.
+FEW_CLASSES = 7
+#: Rows from elsewhere are believed in if they make the labels likelier by that many nats.
+_SURE_NATS = 3.0
+#: The temperature of `lowest_signs` is chosen on so many rows.
 _MAX_ROWS = 10_000
 #: Standardised signals are clipped to this, so that one row far out does not decide the fit.
 _MOST = 10.0
 _TINY = 1e-12
+#: Probabilities count as at least this before their logit is taken.
+_LEAST = 1e-9
+#: A bias at which no row is from elsewhere.
+_NEVER = -1e3
 
 
 @dataclass
@@ -44,6 +51,7 @@ class OpenSetModel:
     weights : ndarray of shape (k,)
         At least 0: a greater signal is more typical.
     bias : float
+        Minus infinity where no row is from elsewhere.
     noise : float
         nu, the share of random labels among rows of the classes.
     """
@@ -123,19 +131,22 @@ def lowest_quarter(
     return map_rows(judge, scores, given)
 
 
-def lowest_expected(
-    distances: np.ndarray, scores: Any, given: np.ndarray, share: np.ndarray
+def lowest_signs(
+    scores: Any, distances: np.ndarray, given: np.ndarray, share: np.ndarray
 ) -> np.ndarray:
-    """Probability that the label of lowest score is the right one, by Gaussians of the classes.
+    """What tells that the label of lowest score is the right one: the greater, the likelier.
 
-    p_k ~ share_k exp(-temperature D_k / 2). The temperature, which distances of few rows in many
-    dimensions need, is the likeliest of given labels of which some share is random.
+    The logit of its probability by Gaussians of the classes, p_k ~ share_k exp(-temperature D_k /
+    2). The temperature, which distances of few rows in many dimensions need, is the likeliest of
+    given labels of which some share is random. Where the scores predict the given labels better
+    than the Gaussians do, also how little it lies below the highest score: a row that is far from
+    all classes has a low margin too, of which the Gaussians know better if they can.
 
     Parameters
     ----------
+    scores : array of shape (n, C)
     distances : ndarray of shape (n, C)
         Squared Mahalanobis distances D, without a row's own part in the fit.
-    scores : array of shape (n, C)
     given : ndarray of shape (n,), int64
         None missing.
     share : ndarray of shape (C,)
@@ -143,7 +154,7 @@ def lowest_expected(
 
     Returns
     -------
-    ndarray of shape (n,)
+    ndarray of shape (n, 1) or (n, 2)
     """
     distances, log_share = np.minimum(distances, 1e30), np.log(np.maximum(share, _TINY))
     rows = slice(None, None, -(-len(given) // _MAX_ROWS) or 1)
@@ -157,12 +168,23 @@ def lowest_expected(
 
     temperature = max(np.logspace(0, -1.3, 9), key=log_likelihood)
     proba = softmax(log_share - temperature * distances / 2, axis=1)
-    lowest = map_rows(lambda s: to_numpy(array_namespace(s).argmin(s, axis=1)), scores)
-    return proba[np.arange(len(given)), lowest]
+    held = map_rows(lambda s: to_numpy(s).astype(np.float64), scores)
+    lowest = np.clip(proba[np.arange(len(given)), held.argmin(axis=1)], _LEAST, 1 - _LEAST)
+    by_gaussians = logit(lowest)[:, None]
+    better = (held.argmax(axis=1) == given).astype(int) - (proba.argmax(axis=1) == given)
+    if better.sum() <= 2 * np.sum(better**2) ** 0.5:
+        return by_gaussians
+    return np.hstack([by_gaussians, lowest_margin(held)[:, None]])
+
+
+def lowest_margin(scores: np.ndarray) -> np.ndarray:
+    """The lowest less the highest score of each row (n, C), in standard deviations; shape (n,)."""
+    margin = scores.min(axis=1) - scores.max(axis=1)
+    return margin / (margin.std() or 1.0)
 
 
 def fit_open_set(
-    signals: np.ndarray, low: np.ndarray, mass: np.ndarray, expected: np.ndarray | float = 0.0
+    signals: np.ndarray, low: np.ndarray, mass: np.ndarray, signs: np.ndarray | None = None
 ) -> OpenSetModel:
     """Maximum likelihood of `low` over noise, bias and weights, with weak normal priors.
 
@@ -172,8 +194,9 @@ def fit_open_set(
         Each the greater the more typical the row is of a class.
     low, mass
         Of `lowest_quarter`.
-    expected : ndarray of shape (n,), or 0
-        Of `lowest_expected`, for two or three classes.
+    signs : ndarray of shape (n, q) or None
+        Of few classes, what tells that the label of lowest score is the right one, such as
+        `lowest_signs`. None where it never is.
 
     Returns
     -------
@@ -183,22 +206,40 @@ def fit_open_set(
     scale = np.quantile(np.abs(signals - center), 0.68, axis=0)
     model = OpenSetModel(center, np.where(scale > 0, scale, 1.0), np.ones(signals.shape[1]), 0, 0)
     F = model._standardise(signals)
-    bounds = [(-9, 9), (-9, 9)] + [(0, 50)] * F.shape[1]
-    with one_blas_thread():
+    k, q = F.shape[1], 0 if signs is None else 1 + signs.shape[1]
+    own = np.zeros(q)
+    own[:1] = -1
+
+    def likeliest(starts, bias_bounds):
+        """Parameters of least loss, and the log-likelihood by them."""
+        bounds = [(-9, 9), bias_bounds, *[(0, 50)] * k, *[(-9, 9)] * min(q, 1), *[(0, 9)] * (q - 1)]
         fits = [
             minimize(
                 open_set_loss,
-                [-3, bias, *np.full(F.shape[1], 2 / F.shape[1])],
-                (F, low, mass, expected),
+                [noise, bias, *np.full(k, 2 / k), *own],
+                (F, low, mass, signs),
                 jac=True,
                 method="L-BFGS-B",
                 bounds=bounds,
             )
-            # The likelihood has a flat end where no row is from elsewhere: start from both sides.
-            for bias in (-4, -1)
+            for noise, bias in starts
         ]
-    theta = min(fits, key=lambda fit: fit.fun).x
-    model.noise, model.bias, model.weights = float(expit(theta[0])), float(theta[1]), theta[2:]
+        theta = min(fits, key=lambda fit: fit.fun).x
+        p = _low_proba(theta, F, mass, signs)[0]
+        return theta, np.log(np.where(low, p, 1 - p)).sum()
+
+    with one_blas_thread():
+        # The likelihood has a flat end where no row is from elsewhere: start from both sides.
+        theta, likelihood = likeliest([(-3, -4), (-3, -1)], (-9, 9))
+        alone, without = likeliest([(-3, _NEVER), (0, _NEVER)], (_NEVER, _NEVER))
+    if likelihood - without < _SURE_NATS:
+        theta = alone
+        theta[1] = -np.inf
+    model.noise, model.bias, model.weights = (
+        float(expit(theta[0])),
+        float(theta[1]),
+        theta[2 : 2 + k],
+    )
     return model
 
 
@@ -207,33 +248,42 @@ def open_set_loss(
     F: np.ndarray,
     low: np.ndarray,
     mass: np.ndarray,
-    expected: np.ndarray | float = 0.0,
+    signs: np.ndarray | None = None,
 ) -> tuple[float, np.ndarray]:
     """Penalised negative log-likelihood per row, and its gradient.
 
     Parameters
     ----------
-    theta : ndarray of shape (2 + k,)
-        logit nu, bias and weights.
+    theta : ndarray of shape (2 + k,), or (3 + k + q,) with signs
+        logit nu, bias and weights; then e = sigmoid(theta[2 + k] + signs @ theta[3 + k:]).
     F : ndarray of shape (n, k)
         Standardised signals.
-    low, mass, expected
-        Of `lowest_quarter` and `lowest_expected`.
+    low, mass, signs
+        Of `fit_open_set`.
     """
-    nu, pi = expit(theta[0]), expit(theta[1] - F @ theta[2:])
-    p = mass + (1 - pi) * (1 - nu) * (expected - mass)
-    p = np.clip(p, _TINY, 1 - _TINY)
-    slope = np.where(low, 1 / p, -1 / (1 - p)) * (mass - expected)
-    by_logit = slope * (1 - nu) * pi * (1 - pi)
-    gradient = -np.concatenate(
-        [
-            [np.mean(slope * (1 - pi)) * nu * (1 - nu), np.mean(by_logit)],
-            -(by_logit @ F) / len(F),
-        ]
-    )
+    p, nu, pi, e = _low_proba(theta, F, mass, signs)
+    slope = np.where(low, 1 / p, -1 / (1 - p))
+    by_logit = slope * (mass - e) * (1 - nu) * pi * (1 - pi)
+    gradient = [
+        [np.mean(slope * (mass - e) * (1 - pi)) * nu * (1 - nu), np.mean(by_logit)],
+        -(by_logit @ F) / len(F),
+    ]
+    if signs is not None:
+        by_own = slope * (1 - pi) * (1 - nu) * e * (1 - e)
+        gradient += [[np.mean(by_own)], by_own @ signs / len(F)]
     # Where the labels cannot tell, they are noise, and no row is from elsewhere.
-    mean = np.concatenate([[-2, -4], np.zeros(F.shape[1])])
-    precision = np.concatenate([[0.1, 0.3], np.full(F.shape[1], 0.1)]) / len(F)
-    loss = -np.mean(np.where(low, np.log(p), np.log1p(-p)))
+    rest = len(theta) - 2
+    mean = np.concatenate([[-2, -4], np.zeros(rest)])
+    precision = np.concatenate([[0.1, 0.3], np.full(rest, 0.1)]) / len(F)
+    loss = -np.mean(np.log(np.where(low, p, 1 - p)))
     loss += 0.5 * np.sum(precision * (theta - mean) ** 2)
-    return float(loss), gradient + precision * (theta - mean)
+    return float(loss), -np.concatenate(gradient) + precision * (theta - mean)
+
+
+def _low_proba(theta, F, mass, signs):
+    """Probability that the label is in the lowest quarter, nu, pi and e."""
+    k = F.shape[1]
+    nu, pi = expit(theta[0]), expit(theta[1] - F @ theta[2 : 2 + k])
+    e = 0.0 if signs is None else expit(theta[2 + k] + signs @ theta[3 + k :])
+    p = mass + (1 - pi) * (1 - nu) * (e - mass)
+    return np.clip(p, _TINY, 1 - _TINY), nu, pi, e

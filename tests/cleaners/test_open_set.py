@@ -60,7 +60,23 @@ def test_few_classes_that_overlap_lose_few_rows(n_classes, n, noise):
         rows = 2 * np.eye(n_classes, 10)[truth] + rng.standard_normal((n, 10))
         given = np.where(rng.random(n) < noise, rng.integers(0, n_classes, n), truth)
         shares.append(np.mean(OpenSetFilter().fit_transform(rows, given).status == "unknown"))
-    assert np.mean(shares) < 0.05
+    assert np.mean(shares) < 0.03
+
+
+@pytest.mark.parametrize("n_classes", [2, 4, 6])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_classes_of_several_modes_lose_no_rows(n_classes, noise):
+    shares = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        modes, mode = rng.normal(0, 2.5, (3 * n_classes, 5)), rng.integers(0, 3 * n_classes, 500)
+        rows, truth = modes[mode] + rng.standard_normal((500, 5)), mode % n_classes
+        given = np.where(rng.random(500) < noise, rng.integers(0, n_classes, 500), truth)
+        opened = OpenSetFilter().fit(rows, given)
+        proba = opened.evidence_.proba()
+        shares.append(np.mean(opened._purified.status == "unknown"))
+        shares.append(np.mean(opened.assess(given, proba) <= 0.5))
+    assert np.mean(shares) < 0.02
 
 
 def test_of_few_classes_rows_from_elsewhere_are_found():
