@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,16 @@ _SMALL_MATRIX = 1024
 
 # The collector of garbage may close a context while another one opens, in the same thread.
 _lock = threading.RLock()
+
+
+class _Context:
+    """Known while its `with` lasts, also of one that an interrupt left before it was closed."""
+
+
 #: The open contexts: those that leave one thread ("alone"), those that leave the rest to threads of
 #: Python ("instead"), and those of a large matrix within these ("large").
-_open: dict[object, str] = {}
-#: The libraries of BLAS, and the threads that each had before the first of them.
+_open: weakref.WeakKeyDictionary[_Context, str] = weakref.WeakKeyDictionary()
+#: While BLAS is on one thread: its libraries, and the threads that each had before.
 _found: list[tuple[Any, int]] = []
 _controller: threadpoolctl.ThreadpoolController | None = None
 _n_modules = 0
@@ -58,7 +65,7 @@ def few_blas_threads(size: int) -> AbstractContextManager[None]:
 
 @contextmanager
 def _within(kind):
-    context = object()
+    context = _Context()
     try:
         with _lock:
             _open[context] = kind
@@ -76,17 +83,29 @@ def _within(kind):
 
 def _set_threads():
     """Give BLAS the threads that follow from all open contexts."""
-    if not _found:
+    found = list(_found)
+    if not found:
+        if not _is_one():
+            return
         found = [(blas, blas.num_threads) for blas in _blas_libraries()]
-        _found.extend(() if _found else found)
-    kinds = set(_open.values())
-    one = "alone" in kinds or ("instead" in kinds and "large" not in kinds)
-    _take_control()
-    for blas, n_threads in _found:
-        blas.set_num_threads(1 if one else n_threads)
-    if not kinds:
+    while True:
+        one = _is_one()
+        if one:
+            _found[:] = found
+        _take_control()
+        for blas, n_threads in found:
+            blas.set_num_threads(1 if one else n_threads)
+        # The collector may have closed a context meanwhile.
+        if one == _is_one():
+            break
+    if not one:
         _found.clear()
         _take_control()
+
+
+def _is_one():
+    kinds = set(_open.values())
+    return "alone" in kinds or ("instead" in kinds and "large" not in kinds)
 
 
 @contextmanager
@@ -141,8 +160,7 @@ def _forget():
     global _lock
     _lock = threading.RLock()
     _open.clear()
-    if _found:
-        _set_threads()
+    _set_threads()
 
 
 # Not there on Windows, where nothing forks.

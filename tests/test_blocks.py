@@ -274,6 +274,47 @@ def test_contexts_of_several_threads_end_in_any_order():
         assert _blas_threads() == before
 
 
+def test_a_large_matrix_alone_leaves_what_others_set():
+    with threadpool_limits(2, user_api="blas"):
+        large = few_blas_threads(5000)
+        large.__enter__()
+        with threadpool_limits(1, user_api="blas"):
+            large.__exit__(None, None, None)
+            assert _blas_threads() == [1] * len(_blas_threads())
+
+
+def test_a_context_that_was_never_closed_counts_no_more():
+    with threadpool_limits(2, user_api="blas"):
+        before = _blas_threads()
+        # As an interrupt leaves it that comes before the end of the context is noted.
+        lost = _threads._Context()
+        _threads._open[lost] = "alone"
+        _threads._set_threads()
+        assert _blas_threads() == [1] * len(before)
+        del lost
+        with one_blas_thread():
+            assert _blas_threads() == [1] * len(before)
+        assert _blas_threads() == before
+
+
+def test_a_context_that_the_collector_closes_while_another_ends(monkeypatch):
+    def abandoned():
+        with one_blas_thread():
+            yield
+
+    with threadpool_limits(2, user_api="blas"):
+        before, left, take = _blas_threads(), [abandoned()], _threads._take_control
+        next(left[0])
+
+        def collected():
+            left.clear()
+            take()
+
+        with one_blas_thread():
+            monkeypatch.setattr(_threads, "_take_control", collected)
+        assert _blas_threads() == before and not _threads._found
+
+
 def test_no_more_threads_of_python_than_cores(monkeypatch):
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
     with threadpool_limits(2, user_api="blas"), _threads.threads(2) as run:
