@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils import _safe_indexing as take_any_rows
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
@@ -32,6 +33,7 @@ __all__ = [
     "check_groups",
     "check_names",
     "check_two_classes",
+    "copied",
     "open_features",
     "open_samples",
     "take_any_rows",
@@ -165,6 +167,18 @@ def unchanged_if_failed(estimator: Any) -> Iterator[None]:
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
+
+
+def copied(part: Any, argument: str, name: str) -> Any:
+    """A clone of a user's estimator, or a copy of any other object, that a fit may change."""
+    try:
+        return clone(part, safe=False)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{name}: expected {argument} to be an object that can be copied, got a "
+            f"{type(part).__name__} that cannot ({error}); do make locks, open files and the like "
+            "when it is called, or define __deepcopy__."
+        ) from error
 
 
 def check_given_matches(samples: LabelledSamples, y: Any, estimator: Any) -> None:

@@ -25,7 +25,8 @@ def described(part: Any, above: tuple[int, ...] = ()) -> str:
     That is a plain value, a path, the parameters of an estimator that are not its defaults, the
     layers of a network, or the name of a class with the arguments that its object keeps under
     their names; if none, what it says of itself. Tuples are as lists, 2.0 is as 2. Not told are
-    what functions close over, and what objects keep under other names.
+    what functions close over, what objects keep under other names, and the values of tensors that
+    are no arrays, such as sparse ones.
 
     `above` are the objects that this one is part of.
     """
@@ -35,7 +36,7 @@ def described(part: Any, above: tuple[int, ...] = ()) -> str:
     if hasattr(part, "__fspath__"):
         part = os.fspath(part)
     elif isinstance(part, np.ndarray | np.generic) or _is_array(part):
-        part = _of_array(to_numpy(part))
+        part = _of_array(part, inside)
     if isinstance(part, list | tuple):
         return f"[{', '.join(map(inside, part))}]"
     if isinstance(part, dict):
@@ -50,7 +51,8 @@ def described(part: Any, above: tuple[int, ...] = ()) -> str:
     if inspect.ismethod(part):
         return f"{inside(part.__self__)}.{part.__name__}"
     if hasattr(part, "__qualname__"):
-        return f"{part.__module__}.{part.__qualname__}"
+        nameless = hasattr(part, "__code__") and "<" in part.__qualname__
+        return f"{part.__module__}.{part.__qualname__}{_of_code(part, inside) if nameless else ''}"
     if hasattr(part, "get_params"):
         return f"{type(part).__name__}({', '.join(_changed(part, inside))})"
     name = f"{type(part).__module__}.{type(part).__qualname__}"
@@ -76,11 +78,25 @@ def _is_array(part):
     return of_array and not isinstance(part, type)
 
 
-def _of_array(array):
-    if array.size <= _MOST_VALUES:
-        return as_python(array)
-    values = np.ascontiguousarray(array)
-    return f"{array.dtype} {array.shape} {hashlib.sha256(values.data).hexdigest()}"
+def _of_array(array, inside):
+    """The values, or a digest of many; of what NumPy cannot hold, the kind alone."""
+    try:
+        held = to_numpy(array)
+    except (TypeError, ValueError, RuntimeError):
+        return f"{type(array).__name__} {array.dtype} {tuple(array.shape)}"
+    if held.size <= _MOST_VALUES:
+        return as_python(held)
+    # Objects and times are no plain bytes.
+    plain = held.dtype.kind in "biufc"
+    values = np.ascontiguousarray(held).data if plain else inside(held.tolist()).encode()
+    return f"{held.dtype} {held.shape} {hashlib.sha256(values).hexdigest()}"
+
+
+def _of_code(function, inside):
+    """A digest of what a function without a name of its own does."""
+    code = function.__code__
+    words = inside([code.co_code, code.co_names, code.co_consts, function.__defaults__])
+    return f" {hashlib.sha256(words.encode()).hexdigest()}"
 
 
 def _kept(part, inside):
@@ -89,10 +105,12 @@ def _kept(part, inside):
         names = inspect.signature(type(part)).parameters
     except (TypeError, ValueError):  # Of a class that is not written in Python, or says otherwise.
         return ""
-    slots = {name for c in type(part).__mro__ for name in getattr(c, "__slots__", ())}
-    kept = {name: getattr(part, name) for name in names if name in slots and hasattr(part, name)}
-    kept |= {name: vars(part)[name] for name in names if name in getattr(part, "__dict__", ())}
-    return ", ".join(f"{name}={inside(kept[name])}" for name in names if name in kept)
+    held = dict(getattr(part, "_buffers", None) or {}) | dict(getattr(part, "__dict__", ()))
+    for slots in (getattr(c, "__slots__", ()) for c in type(part).__mro__):
+        slots = (slots,) if isinstance(slots, str) else slots
+        held |= {name: getattr(part, name) for name in slots if hasattr(part, name)}
+    kept = {name: held[name] for name in names if name in held}
+    return ", ".join(f"{name}={inside(value)}" for name, value in kept.items())
 
 
 def _changed(estimator, inside):

@@ -22,6 +22,14 @@ SIZED_FILES = 256
 SIZED_ITEMS = 16
 
 
+def _size(path):
+    """Bytes of a file; -1 of one that is gone, which reading tells of."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return -1
+
+
 class ImageItems:
     """Rows of a dataset of images as a duck array; nothing is read until a row is.
 
@@ -106,7 +114,7 @@ class FileImages(ImageSource):
             self._check_shape(shape)
 
     def sizes(self):
-        return np.array([os.path.getsize(path) for path in self.inputs[self.readable]], np.int64)
+        return np.array([_size(path) for path in self.inputs[self.readable]], np.int64)
 
     def _where(self, row):
         return f", {self.inputs[row]}"

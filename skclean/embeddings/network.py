@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from torch import nn
 
 from skclean._labels import encode_labels
+from skclean._validation import copied
 from skclean.embeddings._described import described
 from skclean.embeddings.augment import Augmentation
 from skclean.embeddings.backbones import SMALL_IMAGE, make_backbone
@@ -70,7 +70,7 @@ def fit_backbone(
     )
     if method == "none":
         return backbone.eval(), {}
-    augment = clone(estimator.augmentation, safe=False)
+    augment = copied(estimator.augmentation, "augmentation", name)
     if augment is None:
         large = side >= SMALL_IMAGE
         augment = Augmentation(scale=(0.08, 1), jitter=1.0, blur=0.5) if large else Augmentation()

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
 
+from skclean._validation import copied
 from skclean.embeddings._described import described
 from skclean.embeddings._settings import OPERATIONAL
 from skclean.embeddings.checkpoint import fingerprint
@@ -119,10 +119,9 @@ def fit_networks(
             if moments is None
             else _feature_networks(estimator, moments, n_classes, seed)
         )
-    chosen = (estimator.augmentation, estimator.strong_augmentation)
     weak, strong = (
-        own if given is None else clone(given, safe=False)
-        for own, given in zip(views, chosen, strict=True)
+        own if getattr(estimator, key) is None else copied(getattr(estimator, key), key, name)
+        for own, key in zip(views, ("augmentation", "strong_augmentation"), strict=True)
     )
     for view in (weak, strong):
         if hasattr(view, "bind"):
@@ -134,7 +133,7 @@ def fit_networks(
             view.bind(*moments)
     cleaners = None
     if estimator.cleaner is not None:
-        cleaners = [clone(estimator.cleaner, safe=False) for _ in networks]
+        cleaners = [copied(estimator.cleaner, "cleaner", name) for _ in networks]
         cleaners = cleaners if before is None else before.cleaners or cleaners
     if graph is True:
         graph = GraphRegularizer()
@@ -247,7 +246,7 @@ def open_objective(objective: Any) -> Any:
     if isinstance(objective, str):
         home = importlib.import_module(f"skclean.neural.objectives.{objective}")
         objective = getattr(home, OBJECTIVES[objective])()
-    objective = clone(objective, safe=False)
+    objective = copied(objective, "objective", "NeuralRetrainer")
     parts = getattr(objective, "parts", None)
     if not isinstance(parts, Set) or not parts <= _PARTS:
         raise ValueError(

@@ -194,6 +194,13 @@ class Slotted:
         self.scale = scale
 
 
+class OneSlot:
+    __slots__ = "scale"
+
+    def __init__(self, scale):
+        self.scale = scale
+
+
 class Smooth(nn.Module):
     def __init__(self, scale):
         super().__init__()
@@ -204,7 +211,13 @@ class Smooth(nn.Module):
     "make",
     [
         lambda x: Slotted(x),
+        lambda x: OneSlot(x),
         lambda x: Smooth(x),
+        lambda x: nn.CrossEntropyLoss(weight=torch.tensor([x, 1.0])),
+        lambda x: Scale(np.full(20_000, x, dtype=object)),
+        lambda x: Scale(np.full(20_000, round(10 * x)).astype("datetime64[s]")),
+        lambda x: eval(f"lambda z: z in ('a', {x})"),
+        lambda x: Scale(lambda z, by=x: by * z),
         lambda x: nn.Sequential(nn.ReLU(), Smooth(x)),
         lambda x: nn.CrossEntropyLoss(label_smoothing=x),
         lambda x: [Scale(x)],
@@ -222,6 +235,19 @@ def test_objects_are_told_apart_by_what_they_keep(make):
     assert described(make(0.1)) == described(make(0.1)) != described(make(0.2))
 
 
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.eye(3).to_sparse(),
+        torch.zeros(3, device="meta"),
+        torch.zeros(3).to(torch.float8_e4m3fn),
+    ],
+    ids=["sparse", "meta", "float8"],
+)
+def test_tensors_that_are_no_arrays(tensor):
+    assert described(Scale(tensor)) == described(Scale(tensor.clone())) != described(Scale())
+
+
 def test_objects_that_lead_back_to_themselves():
     owner = Scale()
     owner.scale = [Scale(owner)]
@@ -230,7 +256,8 @@ def test_objects_that_lead_back_to_themselves():
 
 WORDS = """
 from skclean.embeddings._described import described
-print(described([{"one", "two", "three"}, frozenset("abc"), len, str, object()]))
+f = lambda x: x in {"one", "two", "three"}
+print(described([{"one", "two", "three"}, frozenset("abc"), len, str, object(), f]))
 """
 
 
@@ -290,9 +317,13 @@ def test_files_are_told_apart_by_their_sizes(tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(200)]
     for path in paths:
         Image.new("RGB", (8, 8)).save(path)
+    source = open_images(paths, on_error="skip")
     before = fingerprint(open_images(paths))
+    assert fingerprint(source) == before
     Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(paths[1])
     assert fingerprint(open_images(paths)) != before
+    paths[1].unlink()
+    assert fingerprint(source) != before
 
 
 def test_chunks_of_dask_are_read_once():

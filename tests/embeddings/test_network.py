@@ -1,5 +1,6 @@
 import pickle
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,16 @@ def test_float_images_of_any_range():
 def test_diverged_training_says_so():
     with pytest.raises(FloatingPointError, match="SSLFeaturizer: expected finite numbers"):
         tiny(learning_rate=1e30, epochs=5).fit(IMAGES[:200])
+
+
+class Locked:
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self, images, generator):
+        return images
+
+
+def test_an_augmentation_that_cannot_be_copied_is_named():
+    with pytest.raises(ValueError, match=r"expected augmentation to be .*copied, got a Locked"):
+        tiny(augmentation=Locked()).fit(IMAGES[:50])
