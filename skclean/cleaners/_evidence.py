@@ -38,8 +38,7 @@ class EvidenceCleaner(BaseCleaner):
         given : ndarray of shape (n,), int
             Labels in 0 to C - 1, -1 where missing.
         proba : array-like of shape (n, C)
-            NumPy, CuPy or torch. `TransitionCleaner` expects probabilities that have not seen the
-            given labels.
+            NumPy, CuPy or torch.
         features : None
             Not used.
 

@@ -3,6 +3,7 @@
 from copy import copy
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -156,6 +157,34 @@ class TransitionCleaner(EvidenceCleaner):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
+
+    def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:
+        """Probability that each given label is right, by the probabilities of any classifier.
+
+        Noise must be borne out by the labels, as in `fit`: of a few hundred rows whose
+        probabilities predict fewer than four fifths of the labels, overlap of the classes can
+        explain these as well, and all of them may count as right.
+
+        Parameters
+        ----------
+        given : ndarray of shape (n,), int
+            Labels in 0 to C - 1, -1 where missing.
+        proba : array-like of shape (n, C)
+            NumPy, CuPy or torch; should not have seen the given labels.
+        features : None
+            Not used.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            NaN where the label is missing.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a label or a probability is out of range, or shapes do not match.
+        """
+        return super().assess(given, proba, features)
 
     def _assess(self, given, proba):
         evidence = Evidence(log_proba(proba), 1.0, None, "probabilities to assess")

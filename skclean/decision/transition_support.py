@@ -47,9 +47,10 @@ TIMES = (1.5, 2.0, 2.5, 3.0, 4.0)
 LEAST_SHARE = 0.5
 #: Scores of such `separation` and `clearness`, of two classes the first of `TWO_SEPARATIONS`,
 #: contradict a model that takes noise for overlap of classes: one that expects to be right in fewer
-#: rows than the clearness says by the third, or one of `LITTLE_NOISE` where twice that, down to the
-#: fourth, plus what Gaussian scores expect more is at least the fifth. Gaussian scores then take
-#: its place if they expect to be right in as many rows as the sixth.
+#: rows than the clearness says by the third; if it finds less than `LITTLE_NOISE`, by the fourth,
+#: which allows it a few more. Gaussian scores then take its place if they expect to be right in as
+#: many rows as the sixth, and if twice what the clearness says more, plus what they expect more, is
+#: at least the fifth.
 APART_SEPARATION, CLEAR, CLEARER, LEAST_CLEARER = 0.6, 0.65, 0.05, -0.03
 CONTRADICTION, SURE_OF_ROWS = 0.1, 0.9
 #: A class vanishes that keeps less than the first share of its labels. Where no more than the

@@ -221,6 +221,16 @@ def test_few_labels_are_not_assessed_as_wrong_where_classes_overlap():
         assert (TransitionCleaner().assess(truth, proba) > 0.5).all()
 
 
+@pytest.mark.parametrize("n", [1000, 4000])
+def test_wrong_labels_are_assessed_by_probabilities_that_have_not_seen_them(n):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, n)
+    proba = softmax(2.5 * (2.5 * np.eye(3)[truth] + rng.standard_normal((n, 3))), axis=1)
+    given = make_symmetric_noise(truth, 0.3, random_state=1)[0]
+    wrong = TransitionCleaner().assess(given, proba) <= 0.5
+    assert f1_score(given != truth, wrong) > 0.85
+
+
 class TooSure(GaussianNB):
     def fit(self, X, y):
         return super().fit(np.repeat(X, 20, axis=1), y)
@@ -331,7 +341,9 @@ def test_features_and_probabilities_are_compared_by_the_same_rows(monkeypatch):
     monkeypatch.setattr("skclean.cleaners.transition._FEATURE_ROWS", 800)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        TransitionCleaner().fit(rows)
+        cleaner = TransitionCleaner().fit(rows)
+    assert cleaner.evidence_.scores.shape == (n, 3)
+    assert np.mean(cleaner.transform(rows).labels == truth) > 0.85
 
 
 def test_groups_that_leave_features_nothing_to_learn_from_beside_probabilities():
