@@ -161,9 +161,9 @@ class TransitionCleaner(EvidenceCleaner):
     def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:
         """Probability that each given label is right, by the probabilities of any classifier.
 
-        Noise must be borne out by the labels, as in `fit`: of a few hundred rows whose
-        probabilities predict fewer than four fifths of the labels, overlap of the classes can
-        explain these as well, and all of them may count as right.
+        In a training, a right label that is doubted costs little, as its row stays. Of few rows,
+        noise therefore need not make the labels surely likelier than overlap of the classes does,
+        as it must in `fit`, but as likely; else all labels count as right.
 
         Parameters
         ----------
@@ -194,6 +194,7 @@ class TransitionCleaner(EvidenceCleaner):
             temperature=evidence.fitted_temperature(given),
             informative=evidence.informative(given),
             log_proba=True,
+            lenient=True,
             max_iter=self.max_iter,
             tol=self.tol,
         )

@@ -68,6 +68,7 @@ def fit_supported(
     temperature: float,
     informative: bool = True,
     log_proba: bool = False,
+    lenient: bool = False,
     max_iter: int = 30,
     tol: float = 1e-4,
 ) -> tuple[TransitionModel, Any]:
@@ -113,6 +114,9 @@ def fit_supported(
         False, where scores do not surely predict the labels, takes that model, unless they are
         scores of few rows in which classes stand apart, predict labels better than chance, and tell
         of them by `SUPPORT_NATS` once noise is taken out.
+    lenient : bool
+        Of few rows, believe in noise that makes the labels no less likely: where a right label that
+        is doubted costs less than a wrong one that is believed.
 
     Returns
     -------
@@ -125,7 +129,7 @@ def fit_supported(
     else:
         plain = rows.plain(temperature)
         few = SUPPORT_CLASS_ROWS * scores.shape[1] <= len(given) <= SUPPORT_ROWS
-        model, fitted, gamma = _of_few(rows, plain, informative) if few else plain
+        model, fitted, gamma = _of_few(rows, plain, informative, lenient) if few else plain
     return with_warning(model, all_posteriors(model, fitted, gamma, scores, given))
 
 
@@ -188,11 +192,13 @@ class _Rows:
         return plain, np.arange(n), plain.posterior(self.scores, self.given)
 
 
-def _of_few(rows, plain, informative):
+def _of_few(rows, plain, informative, lenient):
     """The fit to few rows, of as much noise as they bear out; or the plain one."""
     given, log_proba, n = rows.given, rows.log_proba, len(rows.given)
     host = to_numpy(rows.scores).astype(np.float64)
     doubt = doubt_of_few(host, given, log_proba, rows.sure)
+    if lenient:
+        doubt = replace(doubt, needed=min(doubt.needed, 0.0))
     if not informative and (log_proba or doubt.one_cloud or _told(plain[0], given) <= 0):
         return plain
     simpler = rows.fit(transition=rows.clean)
