@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from skclean._array import array_namespace, to_numpy
+from skclean._array import array_namespace, take_rows, to_numpy
 from skclean._blocks import best_class, map_rows, on_host, own_column
 from skclean._fields import UNKNOWN
 from skclean.cleaners._evidence import EvidenceCleaner
@@ -167,9 +167,9 @@ class OpenSetFilter(EvidenceCleaner):
         low, mass = lowest_quarter(evidence.scores, np.maximum(given, 0), self._share)
         signs = None
         if len(counts) <= FEW_CLASSES:
-            to_class = self.gaussian_.class_distances(samples.features, given)
-            rows = np.maximum(given, 0)
-            signs = lowest_signs(evidence.scores, to_class, rows, self._share)[judged]
+            to_class = self.gaussian_.class_distances(samples.features, given)[judged]
+            scores = take_rows(evidence.scores, np.flatnonzero(judged))
+            signs = lowest_signs(scores, to_class, given[judged], self._share)
         self.model_ = fit_open_set(signals[judged], low[judged], mass[judged], signs)
         inside = self._in_distribution(signals, proba, given)
         purified = self._filter(samples, proba, inside)

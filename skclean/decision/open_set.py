@@ -37,7 +37,7 @@ _TINY = 1e-12
 #: Probabilities count as at least this before their logit is taken.
 _LEAST = 1e-9
 #: A bias at which no row is from elsewhere.
-_NEVER = -1e3
+_NEVER = -100.0
 
 
 @dataclass
@@ -235,11 +235,8 @@ def fit_open_set(
     if likelihood - without < _SURE_NATS:
         theta = alone
         theta[1] = -np.inf
-    model.noise, model.bias, model.weights = (
-        float(expit(theta[0])),
-        float(theta[1]),
-        theta[2 : 2 + k],
-    )
+    model.noise, model.bias = float(expit(theta[0])), float(theta[1])
+    model.weights = theta[2 : 2 + k]
     return model
 
 
