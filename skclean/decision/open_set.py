@@ -138,9 +138,9 @@ def lowest_signs(
 
     The logit of its probability by Gaussians of the classes, p_k ~ share_k exp(-temperature D_k /
     2). The temperature, which distances of few rows in many dimensions need, is the likeliest of
-    given labels of which some share is random. Where the scores predict the given labels better
-    than the Gaussians do, also how little it lies below the highest score: a row that is far from
-    all classes has a low margin too, of which the Gaussians know better if they can.
+    given labels of which some share is random. Of two classes, and where the scores predict the
+    given labels better than the Gaussians do, also how little it lies below the highest score. Of
+    more classes, a row far from all of them has a low margin too, of which Gaussians know better.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def lowest_signs(
     lowest = np.clip(proba[np.arange(len(given)), held.argmin(axis=1)], _LEAST, 1 - _LEAST)
     by_gaussians = logit(lowest)[:, None]
     better = (held.argmax(axis=1) == given).astype(int) - (proba.argmax(axis=1) == given)
-    if better.sum() <= 2 * np.sum(better**2) ** 0.5:
+    if held.shape[1] > 2 and better.sum() <= 2 * np.sum(better**2) ** 0.5:
         return by_gaussians
     return np.hstack([by_gaussians, lowest_margin(held)[:, None]])
 

@@ -57,18 +57,25 @@ def test_signs_that_the_lowest_class_is_the_right_one(xp):
     distances = 3 * np.stack([X**2, (X - 2) ** 2], axis=1)
     share = np.array([0.5, 0.5])
     signs = lowest_signs(xp.asarray(scores), distances, given, share)
-    assert signs.shape == (n, 1)
+    np.testing.assert_allclose(signs[:, 1], lowest_margin(scores))
     proba, wrong = expit(signs[:, 0]), scores.argmin(axis=1) == truth
     assert proba.mean() == pytest.approx(wrong.mean(), abs=0.03)
     near = np.abs(X - 1) < 0.2
     assert proba[near].mean() == pytest.approx(0.5, abs=0.1) and proba[X < -1].max() < 0.1
-    poor = distances + RNG.normal(0, 3, distances.shape)
-    np.testing.assert_array_equal(
-        lowest_signs(xp.asarray(scores), poor, given, share)[:, 1], lowest_margin(scores)
-    )
     empty = np.stack([X**2, np.full(n, np.inf)], axis=1)
     alone = lowest_signs(scores, empty, np.zeros(n, int), np.array([1.0, 0]))
-    assert np.isfinite(alone).all() and expit(alone[X < 1]).max() < 1e-8
+    assert np.isfinite(alone).all() and expit(alone[X < 1, 0]).max() < 1e-8
+
+
+def test_of_three_classes_the_margin_counts_where_scores_know_better():
+    truth = np.arange(3000) % 3
+    centers = 3.0 * np.eye(3)
+    X = centers[truth] + RNG.standard_normal((3000, 3))
+    distances = ((X[:, None] - centers) ** 2).sum(axis=2)
+    share, poor = np.full(3, 1 / 3), distances + RNG.normal(0, 5, distances.shape)
+    assert lowest_signs(-distances, distances, truth, share).shape == (3000, 1)
+    found = lowest_signs(-distances, poor, truth, share)
+    np.testing.assert_array_equal(found[:, 1], lowest_margin(-distances))
 
 
 def test_margin():
