@@ -3,7 +3,6 @@
 from copy import copy
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,10 @@ class TransitionCleaner(EvidenceCleaner):
     the class probabilities and with them the posterior of the true class of each row: see
     `skclean.decision.transition` for the model. One default serves symmetric, pair, asymmetric
     and human noise, and clean labels. Of few rows, noise is only believed where the likelihood
-    bears it out, and where the features do not predict the labels these stay as they are.
+    bears it out, and where the features do not predict the labels these stay as they are. In a
+    training, a right label that is doubted costs little, as its row stays: `assess`, which expects
+    probabilities that have not seen the given labels, believes noise of few rows that explains the
+    labels as well as overlap of the classes does.
 
     Parameters
     ----------
@@ -157,34 +159,6 @@ class TransitionCleaner(EvidenceCleaner):
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.device = device
-
-    def assess(self, given: np.ndarray, proba: Any, features: Any = None) -> np.ndarray:
-        """Probability that each given label is right, by the probabilities of any classifier.
-
-        In a training, a right label that is doubted costs little, as its row stays. Of few rows,
-        noise therefore need not make the labels surely likelier than overlap of the classes does,
-        as it must in `fit`, but as likely; else all labels count as right.
-
-        Parameters
-        ----------
-        given : ndarray of shape (n,), int
-            Labels in 0 to C - 1, -1 where missing.
-        proba : array-like of shape (n, C)
-            NumPy, CuPy or torch; should not have seen the given labels.
-        features : None
-            Not used.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            NaN where the label is missing.
-
-        Raises
-        ------
-        ValueError
-            If a parameter, a label or a probability is out of range, or shapes do not match.
-        """
-        return super().assess(given, proba, features)
 
     def _assess(self, given, proba):
         evidence = Evidence(log_proba(proba), 1.0, None, "probabilities to assess")
